@@ -1,0 +1,76 @@
+"""What a sample is conditioned on: class label, context, guidance weight, modality.
+
+A :class:`Condition` holds no time; dropping a label therefore never drops a time. It is a registered pytree, so that it
+passes through ``torch.func`` and ``torch.utils._pytree`` like any nest of tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+NULL_LABEL = -1
+"""The label of an unconditional sample; networks give it an embedding of its own."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Conditions of a batch of B samples; every field is optional.
+
+    Args:
+        label: (B,) int64 class index, or ``NULL_LABEL`` for none.
+        context: (B, tokens, features) float, e.g. a text encoder's output.
+        guidance: (B,) float guidance weight: for a teacher, the weight of classifier-free guidance
+            ``D_null + w (D_label - D_null)``; for a guided student, an input of the network.
+        modality: (B,) int64 index of the modality, for a model of several.
+    """
+
+    label: Tensor | None = None
+    context: Tensor | None = None
+    guidance: Tensor | None = None
+    modality: Tensor | None = None
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Condition:
+        """Apply ``function`` to every tensor that is there."""
+        return Condition(*(None if v is None else function(v) for v in self._values()))
+
+    def to(self, device: torch.device | str) -> Condition:
+        return self.map(lambda v: v.to(device))
+
+    def __getitem__(self, index: slice | Tensor) -> Condition:
+        return self.map(lambda v: v[index])
+
+    def dropped(self, drop: Tensor | None = None) -> Condition:
+        """Forget label and context where ``drop`` (B,) bool is true (everywhere when ``drop`` is None)."""
+        label, context = self.label, self.context
+        if label is not None:
+            gone = torch.ones_like(label, dtype=torch.bool) if drop is None else drop
+            label = torch.where(gone, torch.full_like(label, NULL_LABEL), label)
+        if context is not None:
+            gone = torch.ones(len(context), dtype=torch.bool, device=context.device) if drop is None else drop
+            context = torch.where(gone[:, None, None], torch.zeros_like(context), context)
+        return replace(self, label=label, context=context)
+
+    def _values(self) -> tuple[Tensor | None, ...]:
+        return tuple(getattr(self, f.name) for f in fields(self))
+
+
+NO_CONDITION = Condition()
+
+pytree.register_pytree_node(
+    Condition,
+    lambda c: (list(c._values()), None),
+    lambda values, _: Condition(*values),
+    serialized_type_name="cmmulti.Condition",
+)
+
+
+def labels(label: int | None, n: int, device: torch.device | str = "cpu") -> Condition:
+    """``n`` samples of one class, or of none."""
+    if label is None:
+        return NO_CONDITION
+    return Condition(label=torch.full((n,), label, dtype=torch.int64, device=device))

@@ -1,0 +1,1 @@
+"""How to train: one file, one class, one paper each."""

@@ -1,0 +1,138 @@
+"""The contract of a training method.
+
+A method knows its paper's loss and schedule. It never touches devices, loggers or optimisers: the training loop asks it
+what to minimise, which parameters to move, and what to change between steps.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from cmmulti.conditioning import Condition
+from cmmulti.errors import UserError
+from cmmulti.model import Model, Role
+from cmmulti.parameterization import Parameterization
+from cmmulti.randomness import TrainingRandomness
+
+
+class Budget(NamedTuple):
+    """What a run is going to spend: optimiser steps, and images per step over all processes."""
+
+    steps: int
+    batch_size: int
+
+
+class Progress(NamedTuple):
+    """How far a run is: optimiser steps done, images seen, and ``fraction`` of the budget in [0, 1)."""
+
+    step: int
+    images: int
+    fraction: float
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A scalar to minimise, and where it came from.
+
+    Args:
+        value: scalar with gradient.
+        sigma: (B,) noise level of each sample. per_sample: (B,) its loss; both detached, for logs per noise level.
+    """
+
+    value: Tensor
+    sigma: Tensor
+    per_sample: Tensor
+
+    @classmethod
+    def mean(cls, per_sample: Tensor, sigma: Tensor) -> Loss:
+        """The mean over a batch."""
+        return cls(per_sample.mean(), sigma.detach(), per_sample.detach())
+
+
+class StageEvent(NamedTuple):
+    """A method passed from one stage to the next."""
+
+    message: str
+    reset_optimizer: bool = False
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """The paper's training settings, as defaults of a config.
+
+    Args:
+        ema: half-lives of the tracked averages, in fractions of the budget. clip: gradient norm clip, 0 for none.
+    """
+
+    optimizer: str = "radam"
+    learning_rate: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    ema: tuple[float, ...] = (0.01, 0.05)
+    clip: float = 0.0
+
+
+class MethodSettings(BaseModel):
+    """Base of a method's settings: the keys below ``method:`` in a config."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Exported(NamedTuple):
+    """One network of the trained result and the noise levels ``[sigma_low, sigma_high]`` that it serves."""
+
+    model: Model
+    sigma_low: float
+    sigma_high: float
+
+
+class Method(nn.Module, ABC):
+    """One training method.
+
+    Class attributes say what it makes (``role``), whether it needs a teacher, and which settings it reads. Its state
+    (a target network, a learned weighting) is ordinary modules and buffers, so that it is saved and restored with the run.
+    """
+
+    Settings: ClassVar[type[MethodSettings]] = MethodSettings
+    role: ClassVar[Role]
+    needs_teacher: ClassVar[bool] = False
+    paper: ClassVar[str]
+
+    def __init__(self, settings: MethodSettings | None = None) -> None:
+        super().__init__()
+        self.settings = settings if settings is not None else self.Settings()
+
+    @abstractmethod
+    def parameterization(self, sigma_data: float) -> Parameterization:
+        """The form in which this method trains a network."""
+
+    def setup(self, model: Model, teacher: Model | None, budget: Budget) -> None:
+        """Called once before training, with the student's weights in place."""
+        if self.needs_teacher and teacher is None:
+            raise UserError(f"method {type(self).__name__}: needs a teacher; name one with --init or `teacher:`")
+
+    @abstractmethod
+    def loss(
+        self, model: Model, x0: Tensor, condition: Condition, progress: Progress, randomness: TrainingRandomness
+    ) -> Loss:
+        """The loss of one batch ``x0`` (B, C, *spatial), clean, model space."""
+
+    def trainable(self, model: Model) -> Iterator[nn.Parameter]:
+        """The student's parameters and the method's own; never the teacher's."""
+        yield from model.parameters()
+
+    def after_step(self, model: Model, progress: Progress) -> StageEvent | None:
+        """Called after every optimiser step: move targets, advance the curriculum."""
+        return None
+
+    def recommended(self) -> Recommended:
+        return Recommended()
+
+    def exported(self, model: Model) -> list[Exported]:
+        """What generation needs: usually the student alone."""
+        return [Exported(model, model.sigma_boundary, model.sigma_max)]

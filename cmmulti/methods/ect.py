@@ -1,0 +1,95 @@
+"""Easy consistency tuning: ECT (Geng et al. 2024, arXiv 2406.14548)."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, cast
+
+import torch
+from torch import Tensor
+
+from cmmulti.conditioning import Condition
+from cmmulti.distances import pseudo_huber
+from cmmulti.methods.base import Loss, Method, MethodSettings, Progress, Recommended, StageEvent
+from cmmulti.model import Model, Role
+from cmmulti.noise import LogNormal
+from cmmulti.parameterization import EDM as EDMPreconditioning
+from cmmulti.parameterization import Parameterization
+from cmmulti.randomness import TrainingRandomness
+
+
+class ECTSettings(MethodSettings):
+    """Settings of ECT; the defaults are the authors' for CIFAR-10.
+
+    ``p_mean``, ``p_std``: of ``ln t``. ``q``: by how much the step shrinks per stage. ``stages``: how many stages the
+    budget is cut into; the last one's step is ``t q^-stages``. ``k``, ``b``: of the mapping ``n(t) = 1 + k sigmoid(-b t)``.
+    ``weighting``: ``inverse-step`` is ``1 / (t - r)`` (CIFAR-10), ``edm`` is ``1 / c_out^2`` (ImageNet-64).
+    ``huber``: the constant c of the distance, ``sqrt(|.|^2 + c^2) - c``.
+    """
+
+    p_mean: float = -1.1
+    p_std: float = 2.0
+    q: float = 2.0
+    stages: int = 8
+    k: float = 8.0
+    b: float = 1.0
+    weighting: Literal["inverse-step", "edm"] = "inverse-step"
+    huber: float = 0.0
+
+
+class ECT(Method):
+    """A denoiser is tuned into a consistency model by shrinking the step between two noise levels of one trajectory.
+
+    ``E w(t) d(f(x0 + t z, t), sg f(x0 + r z, r))`` with the same noise, weights and dropout mask on both sides. In the
+    first stage r is mostly 0, and the loss is denoising; the step then falls by ``q`` a stage, and the bias of the final
+    one, ``q^-stages``, remains.
+    """
+
+    Settings = ECTSettings
+    role: ClassVar[Role] = "consistency"
+    paper = "arXiv 2406.14548"
+
+    def parameterization(self, sigma_data: float) -> Parameterization:
+        return EDMPreconditioning(sigma_data)
+
+    def stage(self, progress: Progress) -> int:
+        """The stage, counted from 0, at this point of the budget."""
+        settings = cast(ECTSettings, self.settings)
+        return min(int(progress.fraction * settings.stages), settings.stages - 1)
+
+    def target_level(self, t: Tensor, stage: int) -> Tensor:
+        """``r = max(0, t (1 - n(t) q^-(stage + 1)))`` (section 3.2 and the authors' loss.py)."""
+        s = cast(ECTSettings, self.settings)
+        n = 1 + s.k * torch.sigmoid(-s.b * t)
+        return (t * (1 - n * s.q ** -(stage + 1))).clamp_min(0)
+
+    def loss(
+        self, model: Model, x0: Tensor, condition: Condition, progress: Progress, randomness: TrainingRandomness
+    ) -> Loss:
+        settings = cast(ECTSettings, self.settings)
+        law = LogNormal(settings.p_mean, settings.p_std, maximum=model.sigma_max)
+        t = law.sample(len(x0), randomness.generator("sigma", x0.device))
+        r = self.target_level(t, self.stage(progress))
+        noise = randomness.normal_like(x0)
+        shape = (-1, *[1] * (x0.dim() - 1))
+        with randomness.dropout(x0.device):
+            student = model.endpoint(torch.addcmul(x0, t.view(shape), noise), t, condition)
+        with randomness.dropout(x0.device), torch.no_grad():
+            target = model.endpoint(torch.addcmul(x0, r.view(shape), noise), r, condition)
+            target = torch.where(r.view(shape) > 0, target, x0)
+        if settings.weighting == "inverse-step":
+            weight = (t - r).reciprocal()
+        else:
+            weight = model.parameterization.coefficients(t).c_out.square().reciprocal()
+        return Loss.mean(weight * pseudo_huber(student, target, settings.huber), t)
+
+    def after_step(self, model: Model, progress: Progress) -> StageEvent | None:
+        settings = cast(ECTSettings, self.settings)
+        images_per_step = progress.images / max(progress.step, 1)
+        before = progress._replace(fraction=progress.fraction * max(progress.step - 1, 0) / max(progress.step, 1))
+        stage = self.stage(progress)
+        if stage == self.stage(before) or images_per_step == 0:
+            return None
+        return StageEvent(f"ECT stage {stage}: step 1 - r/t down to {settings.q ** -(stage + 1):.3g}")
+
+    def recommended(self) -> Recommended:
+        return Recommended(optimizer="radam", learning_rate=3e-4)

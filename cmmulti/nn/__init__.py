@@ -1,0 +1,1 @@
+"""Networks: the N-dimensional U-Net, its parts, and adapters for other people's."""

@@ -1,0 +1,79 @@
+"""Time, label, context and modality as one vector per sample."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cmmulti.conditioning import NULL_LABEL, Condition
+
+
+class TimeFeatures(nn.Module):
+    """Sines and cosines of the native time, float32 whatever autocast says.
+
+    Args:
+        width: number of features, even.
+        scale: highest angular frequency. Frequencies fall geometrically from it to ``scale / 100``. Consistency training
+            differentiates in time, so frequencies stay low (arXiv 2410.11081, section 4.1).
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, width: int, scale: float = 16.0) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", scale * torch.logspace(0, -2, width // 2), persistent=False)
+
+    def forward(self, time: Tensor) -> Tensor:
+        """(B,) -> (B, width)."""
+        angle = time.to(self.frequencies.dtype)[:, None] * self.frequencies
+        return torch.cat([angle.cos(), angle.sin()], 1) * math.sqrt(2)
+
+
+class ConditionEmbedding(nn.Module):
+    """(time, time_next, condition) -> (B, width), the vector that modulates every block.
+
+    Args:
+        width: of the vector. classes: number of labels, 0 for none. modalities: number of modalities, 0 for none.
+        two_times: the network is also told ``time_next``. guided: it is told the guidance weight.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        classes: int = 0,
+        modalities: int = 0,
+        two_times: bool = False,
+        guided: bool = False,
+        time_scale: float = 16.0,
+    ) -> None:
+        super().__init__()
+        features = max(32, width // 4)
+        self.time = TimeFeatures(features, time_scale)
+        self.time_in = nn.Linear(features, width)
+        self.next_in = nn.Linear(features, width, bias=False) if two_times else None
+        self.guidance_in = nn.Linear(features, width, bias=False) if guided else None
+        self.label = nn.Embedding(classes + 1, width) if classes else None
+        self.modality = nn.Embedding(modalities, width) if modalities else None
+        self.out = nn.Linear(width, width)
+
+    def forward(self, time: Tensor, condition: Condition, time_next: Tensor | None = None) -> Tensor:
+        h = self.time_in(self.time(time))
+        if time_next is not None:
+            if self.next_in is None:
+                raise ValueError("this network has one time; build it with two_times=True to give it time_next")
+            h = h + self.next_in(self.time(time_next))
+        if self.guidance_in is not None and condition.guidance is not None:
+            h = h + self.guidance_in(self.time(condition.guidance.log1p()))
+        if self.label is not None:
+            nothing = self.label.num_embeddings - 1
+            if condition.label is None:
+                index = torch.full((len(time),), nothing, dtype=torch.int64, device=time.device)
+            else:
+                index = torch.where(condition.label == NULL_LABEL, nothing, condition.label)
+            h = h + self.label(index)
+        if self.modality is not None and condition.modality is not None:
+            h = h + self.modality(condition.modality)
+        return F.silu(self.out(F.silu(h)))

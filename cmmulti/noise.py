@@ -1,0 +1,87 @@
+"""Noise levels: lists for samplers, distributions for training, curricula of the discrete methods.
+
+Levels are ``sigma`` in model space. Numbers are float64 until a sampler or a method casts them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from cmmulti.errors import UserError
+
+SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 80.0, 7.0
+
+
+def karras(n: int, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX, rho: float = RHO) -> Tensor:
+    """``n`` decreasing levels of EDM (arXiv 2206.00364, eq. 5), float64, first ``sigma_max`` and last ``sigma_min``."""
+    if n < 1:
+        raise UserError(f"steps: expected at least 1, got {n}")
+    if n == 1:
+        return torch.tensor([sigma_max], dtype=torch.float64)
+    ramp = torch.arange(n, dtype=torch.float64) / (n - 1)
+    high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
+    levels = (high + ramp * (low - high)) ** rho
+    levels[0], levels[-1] = sigma_max, sigma_min
+    return levels
+
+
+def few_step_levels(n: int, sigma_max: float = SIGMA_MAX, second: float = 0.8, last: float = 0.3) -> list[float]:
+    """Levels for ``n`` evaluations of a consistency model when nobody has searched for better ones.
+
+    One step starts and ends at ``sigma_max``; two steps return to ``second`` (the published midpoints lie between 0.6
+    and 1.9); more steps space out evenly in ``ln sigma`` between ``sigma_max / 8`` and ``last``.
+    """
+    if n < 1:
+        raise UserError(f"steps: expected at least 1, got {n}")
+    if n <= 2:
+        return [sigma_max, second][:n]
+    middle = geometric(n - 1, sigma_max / 8, last)
+    return [sigma_max, *middle]
+
+
+def geometric(n: int, start: float, stop: float) -> list[float]:
+    """``n`` levels evenly spaced in ``ln sigma`` from ``start`` down to ``stop``; ``[start]`` when n is 1."""
+    if n == 1:
+        return [start]
+    ratio = (stop / start) ** (1 / (n - 1))
+    return [start * ratio**i for i in range(n)]
+
+
+def check_levels(levels: Sequence[float] | Tensor, sigma_max: float) -> list[float]:
+    """Levels as floats, refused unless they decrease strictly inside ``(0, sigma_max]``."""
+    values = [float(v) for v in levels]
+    if not values:
+        raise UserError("levels: expected at least one noise level, got none")
+    if any(not math.isfinite(v) or v <= 0 for v in values) or values[0] > sigma_max * (1 + 1e-6):
+        raise UserError(f"levels: expected noise levels in (0, {sigma_max:g}], got {values}")
+    if any(b >= a for a, b in zip(values, values[1:], strict=False)):
+        raise UserError(f"levels: expected strictly decreasing noise levels, got {values}")
+    return values
+
+
+class SigmaDistribution(Protocol):
+    """The law of the noise level during training."""
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """``n`` levels on the generator's device, float32, ``> 0``."""
+        ...
+
+
+@dataclass(frozen=True)
+class LogNormal:
+    """``ln sigma ~ N(mean, std^2)`` (EDM: -1.2, 1.2; ECT: -1.1, 2.0), kept inside ``[minimum, maximum]``."""
+
+    mean: float = -1.2
+    std: float = 1.2
+    minimum: float = SIGMA_MIN
+    maximum: float = SIGMA_MAX
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        normal = torch.randn(n, generator=generator, device=generator.device)
+        return (self.mean + self.std * normal).exp().clamp(self.minimum, self.maximum)

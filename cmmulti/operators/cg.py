@@ -1,0 +1,50 @@
+"""Conjugate gradient on a batch of independent systems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def conjugate_gradient(
+    normal: Callable[[Tensor], Tensor],
+    right: Tensor,
+    start: Tensor,
+    iterations: int = 200,
+    tolerance: float = 1e-6,
+) -> Tensor:
+    """Solve ``N x = b`` for a symmetric positive semi-definite ``N``, sample by sample (Hestenes and Stiefel 1952).
+
+    Args:
+        normal: (B, ...) -> (B, ...), real or complex, acting on each sample alone.
+        right: b (B, ...). start: first guess; for a singular N the answer keeps its part in the null space.
+        iterations: at most. tolerance: on ``|b - N x| / |b|`` of each sample; a sample that has reached it stands still.
+
+    Returns:
+        x like ``start``.
+    """
+
+    def dot(a: Tensor, b: Tensor) -> Tensor:
+        product = a.flatten(1).conj() * b.flatten(1)
+        return (product.real if product.is_complex() else product).sum(1).view(-1, *[1] * (a.dim() - 1))
+
+    x = start
+    residual = right - normal(x)
+    direction = residual
+    size = dot(residual, residual)
+    goal = (tolerance**2) * dot(right, right)
+    for _ in range(iterations):
+        active = size > goal
+        if not bool(active.any()):
+            break
+        image = normal(direction)
+        curvature = dot(direction, image)
+        rate = torch.where(active & (curvature > 0), size / curvature.clamp_min(torch.finfo(size.dtype).tiny), 0)
+        x = x + rate * direction
+        residual = residual - rate * image
+        new = dot(residual, residual)
+        direction = residual + torch.where(active, new / size.clamp_min(torch.finfo(size.dtype).tiny), 0) * direction
+        size = new
+    return x

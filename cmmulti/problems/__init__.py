@@ -1,0 +1,1 @@
+"""What was measured, and how a sampler is held to it."""

@@ -1,0 +1,48 @@
+"""Proximal data consistency by conjugate gradient (DDS, arXiv 2303.05754; DiffPIR, arXiv 2305.08995)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from cmmulti.operators.cg import conjugate_gradient
+from cmmulti.problems.base import Problem, Solver, Step, StepResult
+
+
+@dataclass(frozen=True)
+class ProximalCG(Solver):
+    """``x0 <- argmin_x |A x - y|^2 / (2 s_y^2) + strength |x - x0|^2 / (2 sigma^2)``, CG started at x0.
+
+    No gradient through the network, any linear operator, and the noise of the measurements is explicit. With exact
+    measurements it becomes the data-consistent point nearest to x0. Then, by its own rule (DiffPIR, eq. 14),
+    ``x' = x0 + sigma' (eta z + sqrt(1 - eta^2) (x - x0) / sigma)``.
+
+    Args:
+        strength: trust in the prior (DiffPIR's lambda), > 0.
+        iterations: most CG iterations per step. DDS takes 5, and 10 did worse there.
+        eta: share of fresh noise in [0, 1]; 1 is plain multistep sampling.
+    """
+
+    strength: float = 1.0
+    iterations: int = 5
+    eta: float = 1.0
+
+    def step(self, problem: Problem, step: Step, state: Any) -> StepResult:
+        x0 = problem.admissible(self.corrected(problem, step.x0, step.sigma))
+        if step.sigma_next == 0:
+            return StepResult(x0, None, None, state)
+        fresh = step.randomness.normal(x0.shape, x0.device)
+        kept = (step.x - x0) / step.sigma
+        x_next = x0 + step.sigma_next * (self.eta * fresh + (1 - self.eta**2) ** 0.5 * kept)
+        return StepResult(x0, x_next, None, state)
+
+    def corrected(self, problem: Problem, x0: Tensor, sigma: float) -> Tensor:
+        operator, y = problem.operator, problem.measurements(x0)
+        weight = self.strength * (problem.noise / sigma) ** 2
+
+        def normal(x: Tensor) -> Tensor:
+            return operator.adjoint(operator(x)) + weight * x
+
+        return conjugate_gradient(normal, operator.adjoint(y) + weight * x0, x0, self.iterations)

@@ -1,0 +1,105 @@
+"""Random numbers with an address.
+
+Generation: one integer seed per sample, so that the noise of sample *i* depends on its seed only, not on the batch, the
+device, or how many samples are made. Training: every draw comes from a generator keyed by (seed, step, rank, purpose),
+so that resuming needs counters and no hidden state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def key(*parts: Hashable) -> int:
+    """A 63-bit seed made of the parts' ``repr``: the same on every machine and Python version."""
+    digest = hashlib.blake2b("\x1f".join(map(repr, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+class SampleRandomness:
+    """One generator per sample of a batch.
+
+    Args:
+        seeds: one seed per sample; a seed may be any key (an int, or a tuple such as ``(seed, slice)``).
+        purpose: names an independent stream of the same seeds.
+
+    Draws are made on the CPU and moved, so that a GPU gives the same samples. The same calls in the same order give the
+    same bits.
+    """
+
+    def __init__(self, seeds: Sequence[Hashable], purpose: str = "sample") -> None:
+        self.seeds = tuple(seeds)
+        self.purpose = purpose
+        self._generators = [torch.Generator().manual_seed(key(purpose, seed)) for seed in self.seeds]
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def child(self, purpose: str) -> SampleRandomness:
+        """A fresh, independent stream for another use; drawing from it leaves this one as it is."""
+        return SampleRandomness(self.seeds, f"{self.purpose}/{purpose}")
+
+    def normal(self, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
+        """Standard normal float32 (B, *shape[1:]), row i from sample i's generator; ``shape[0]`` must be B."""
+        self._check(shape)
+        rows = [torch.randn(tuple(shape[1:]), generator=g) for g in self._generators]
+        return torch.stack(rows).to(device)
+
+    def uniform(self, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
+        """Uniform on [0, 1), float32, as :meth:`normal`."""
+        self._check(shape)
+        rows = [torch.rand(tuple(shape[1:]), generator=g) for g in self._generators]
+        return torch.stack(rows).to(device)
+
+    def _check(self, shape: Sequence[int]) -> None:
+        if shape[0] != len(self):
+            raise ValueError(f"noise for {shape[0]} samples asked of {len(self)} seeds")
+
+
+@dataclass(frozen=True)
+class TrainingRandomness:
+    """Every random number of one training step on one process.
+
+    Args:
+        seed: of the run. step: optimiser steps done. rank: of the process.
+        micro: index of the batch within the step, when gradients are accumulated.
+    """
+
+    seed: int
+    step: int
+    rank: int = 0
+    micro: int = 0
+
+    def generator(self, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+        """A fresh generator for ``purpose``; asking twice gives the same numbers twice."""
+        return torch.Generator(device).manual_seed(self._key(purpose))
+
+    def normal_like(self, x: Tensor, purpose: str = "noise") -> Tensor:
+        return torch.randn(x.shape, generator=self.generator(purpose, x.device), device=x.device, dtype=x.dtype)
+
+    def uniform(self, n: int, device: torch.device | str, purpose: str) -> Tensor:
+        return torch.rand(n, generator=self.generator(purpose, device), device=device)
+
+    @contextmanager
+    def dropout(self, device: torch.device | str, purpose: str = "dropout") -> Iterator[None]:
+        """Run a network pass with dropout masks that depend on the key only.
+
+        The two passes of a pair (student and target, or primal and tangent) that enter this with the same purpose share
+        their masks, on the CPU and on CUDA. The global generators are as before afterwards.
+        """
+        device = torch.device(device)
+        cuda = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda):
+            torch.random.default_generator.manual_seed(self._key(purpose))
+            if cuda:
+                torch.cuda.manual_seed(self._key(purpose))
+            yield
+
+    def _key(self, purpose: str) -> int:
+        return key(self.seed, self.step, self.rank, self.micro, purpose)

@@ -1,0 +1,52 @@
+"""What is installed, by name: modalities, methods, networks, operators, solvers and models.
+
+Every piece, ours or a third party's, is an entry point of one of :data:`GROUPS`. Listing names reads package metadata
+only; a piece is imported when it is asked for, so that a broken plug-in is reported by name and the rest still work.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from cmmulti.errors import UserError, unknown_name
+
+GROUPS = ("modalities", "methods", "networks", "operators", "solvers", "models")
+
+
+@cache
+def _entries(group: str) -> dict[str, EntryPoint]:
+    if group not in GROUPS:
+        raise unknown_name("registry group", group, GROUPS)
+    return {entry.name: entry for entry in entry_points(group=f"cmmulti.{group}")}
+
+
+def names(group: str) -> list[str]:
+    """Sorted names of everything registered in ``group``; imports nothing."""
+    return sorted(_entries(group))
+
+
+def load(group: str, name: str) -> Any:
+    """The object registered as ``name`` in ``group`` (usually a class).
+
+    Raises:
+        UserError: the name is unknown (the nearest one is named), or its package fails to import.
+    """
+    entries = _entries(group)
+    if name not in entries:
+        raise unknown_name(group.removesuffix("s").replace("modalitie", "modality"), name, entries)
+    try:
+        return entries[name].load()
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"{group}: {name!r} ({entries[name].value}) cannot be loaded: {error}") from error
+
+
+def model_folder(name: str) -> Path:
+    """The folder of a model shipped under ``name``; a ``cmmulti.models`` entry names a package that is that folder."""
+    entries = _entries("models")
+    if name not in entries:
+        raise unknown_name("model", name, entries)
+    return Path(str(files(entries[name].module)))

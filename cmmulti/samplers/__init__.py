@@ -1,0 +1,1 @@
+"""How to sample: few-step consistency sampling, and ODE solvers for teachers."""

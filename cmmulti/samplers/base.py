@@ -1,0 +1,110 @@
+"""The contract of a sampler."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from cmmulti.conditioning import NO_CONDITION, Condition
+from cmmulti.model import Model, evaluating
+from cmmulti.noise import check_levels
+from cmmulti.problems.base import Problem, Start, Step, StepResult, first_state
+from cmmulti.randomness import SampleRandomness
+
+
+class Samples(NamedTuple):
+    """Clean tensors (B, C, *spatial) and the network evaluations that each of them cost."""
+
+    x: Tensor
+    nfe: int
+
+
+class StepInfo(NamedTuple):
+    """What a callback is told after each evaluation: its index, how many levels there are, sigma, the estimate."""
+
+    index: int
+    total: int
+    sigma: float
+    x0: Tensor
+
+
+Callback = Callable[[StepInfo], None]
+
+
+@dataclass(frozen=True)
+class Sampler(ABC):
+    """A walk down a list of noise levels. It generates, edits and reconstructs alike, and knows no solver."""
+
+    def sample(
+        self,
+        model: Model,
+        start: Start,
+        levels: Sequence[float] | Tensor,
+        randomness: SampleRandomness,
+        condition: Condition = NO_CONDITION,
+        problem: Problem | None = None,
+        callback: Callback | None = None,
+    ) -> Samples:
+        """Walk from ``levels[0]`` to the clean end.
+
+        Args:
+            start: a shape, unit noise, or a clean tensor to be noised to the first level.
+            levels: decreasing sigmas in (0, model.sigma_max].
+            randomness: one seed per sample.
+            problem: what the samples are held to; None generates freely.
+            callback: told each estimate.
+
+        Raises:
+            UserError: the levels do not decrease or leave the model's range.
+        """
+        sigmas = check_levels(levels, model.sigma_max)
+        before = model.nfe
+        with evaluating(model), torch.no_grad():
+            x = first_state(start, sigmas, randomness, model)
+            walk = Walk(model, sigmas, randomness, condition.to(x.device), problem, callback)
+            if problem is not None:
+                x, walk.state = problem.begin(x, sigmas)
+            x0 = self.walk(walk, x)
+            if problem is not None:
+                x0 = problem.finish(x0, walk.state)
+        return Samples(x0.detach(), model.nfe - before)
+
+    @abstractmethod
+    def walk(self, walk: Walk, x: Tensor) -> Tensor:
+        """From ``x`` at the first level to the last corrected estimate."""
+
+
+@dataclass
+class Walk:
+    """One run of a sampler: what stays the same from step to step, the solver's state, and the guarded evaluation."""
+
+    model: Model
+    levels: list[float]
+    randomness: SampleRandomness
+    condition: Condition
+    problem: Problem | None
+    callback: Callback | None
+    state: Any = None
+    told: float | None = None
+
+    def evaluate(self, x: Tensor, index: int, sigma: float, sigma_next: float) -> StepResult:
+        """The network's estimate of ``x`` at ``sigma``, corrected by the problem."""
+        told, self.told = self.told if self.told is not None else sigma, None
+        gradient = self.problem is not None and self.problem.needs_gradient
+        with torch.set_grad_enabled(gradient):
+            if gradient:
+                x = x.detach().requires_grad_()
+            x0 = self.model.endpoint(x, told, self.condition)
+            result = StepResult(x0, None, None, self.state)
+            if self.problem is not None:
+                step = Step(x, sigma, sigma_next, x0, self.model, self.condition, self.randomness)
+                result = self.problem.step(step, self.state)
+        self.state, self.told = result.state, result.sigma_told
+        if self.callback is not None:
+            self.callback(StepInfo(index, len(self.levels), sigma, result.x0.detach()))
+        return result
