@@ -1,0 +1,57 @@
+"""Check a mapping against a pydantic model, and tell all its mistakes in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from cmmulti.errors import UserError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def checked(kind: type[M], values: Mapping[str, Any], where: str) -> M:
+    """An instance of ``kind`` made from ``values``.
+
+    Raises:
+        UserError: one line that starts with ``where`` and names every wrong key, its value and what was expected; an
+            unknown key comes with the nearest good one.
+    """
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        raise UserError(f"{where}: " + "; ".join(mistakes(error, kind))) from error
+
+
+def mistakes(error: ValidationError, kind: type[BaseModel]) -> Iterator[str]:
+    """One short sentence per mistake."""
+    for detail in error.errors():
+        path = ".".join(str(part) for part in detail["loc"])
+        if detail["type"] == "extra_forbidden":
+            good = _keys_beside(kind, detail["loc"])
+            near = difflib.get_close_matches(str(detail["loc"][-1]), good, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(good))}"
+            yield f"unknown key {path!r} ({hint})"
+        elif detail["type"] == "missing":
+            yield f"missing key {path!r}"
+        else:
+            message = detail["msg"].removeprefix("Value error, ")
+            yield f"{path or 'value'} = {_short(detail['input'])}: {message[:1].lower()}{message[1:]}"
+
+
+def _keys_beside(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The keys that the model at the parent of ``location`` knows."""
+    current: Any = kind
+    for part in location[:-1]:
+        fields = getattr(current, "model_fields", {})
+        if part in fields:
+            current = fields[part].annotation
+    return list(getattr(current, "model_fields", {}))
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,81 @@
+"""What a pipeline answers: the items, what they cost, how good they are, and the folder that shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from cmmulti.modality import Assignment, Item
+
+if TYPE_CHECKING:
+    from cmmulti.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The results of one call.
+
+    Args:
+        task: ``sample``, ``edit inpaint``, ... items, seeds, labels: in seed order.
+        levels: noise levels visited. nfe: network evaluations per sample. seconds: wall time, all samples, files excluded.
+        assignment: what was asked, for edits and reconstructions. truth: the right answer where it is known.
+    """
+
+    pipeline: Pipeline
+    task: str
+    items: Sequence[Item]
+    seeds: Sequence[int]
+    labels: Sequence[int | None]
+    levels: Sequence[float]
+    nfe: int
+    seconds: float
+    assignment: Assignment | None = None
+    truth: Item | None = field(default=None)
+
+    @property
+    def mark(self) -> Any:
+        return None if self.assignment is None else self.assignment.mark
+
+    @property
+    def notes(self) -> list[str]:
+        return [] if self.assignment is None else list(self.assignment.notes)
+
+    @cached_property
+    def baseline_items(self) -> dict[str, Item]:
+        """The simpler answers by name, computed once."""
+        return {} if self.assignment is None else {name: make() for name, make in self.assignment.baselines.items()}
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """Figures against the truth, averaged over the samples; empty where it is not known."""
+        if self.truth is None:
+            return {}
+        each = [self.pipeline.modality.metrics(item, self.truth, self.mark) for item in self.items]
+        return {name: fmean(m[name] for m in each) for name in each[0]}
+
+    @cached_property
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """The same figures for each baseline."""
+        if self.truth is None:
+            return {}
+        modality = self.pipeline.modality
+        return {name: modality.metrics(item, self.truth, self.mark) for name, item in self.baseline_items.items()}
+
+    def panels(self, number: int = 0) -> dict[str, Item]:
+        """What belongs side by side with result ``number``: input, baselines, result, truth."""
+        shown: dict[str, Item] = {} if self.assignment is None else dict(self.assignment.panels)
+        shown |= self.baseline_items
+        shown["result"] = self.items[number]
+        if self.truth is not None:
+            shown["truth"] = self.truth
+        return shown
+
+    def save(self, folder: str | Path, command: str = "", overwrite: bool = False) -> Path:
+        """Write the items, ``results.json``, pictures and ``index.html``; the folder appears whole or not at all."""
+        from cmmulti.outcome_folder import write_outcome
+
+        return write_outcome(self, Path(folder), command, overwrite)

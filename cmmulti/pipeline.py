@@ -1,0 +1,261 @@
+"""Pipeline: the object that users hold. A model, its modality, and the settings that go with both."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cmmulti import registry
+from cmmulti.conditioning import NO_CONDITION, Condition
+from cmmulti.config.checking import checked
+from cmmulti.errors import UserError, unknown_name
+from cmmulti.media import Media
+from cmmulti.modality import Assignment, Item, Modality
+from cmmulti.model import Model
+from cmmulti.noise import few_step_levels, karras
+from cmmulti.outcome import Outcome
+from cmmulti.pipeline_folder import PipelineConfig, read_folder, write_folder
+from cmmulti.processes import gathered, my_share
+from cmmulti.randomness import SampleRandomness
+from cmmulti.samplers.base import Callback, Sampler, Samples
+from cmmulti.samplers.multistep import Multistep
+from cmmulti.samplers.ode import Euler, Heun
+
+SAMPLERS: dict[str, type[Sampler]] = {"multistep": Multistep, "euler": Euler, "heun": Heun}
+
+
+class Pipeline:
+    """Generate, edit and reconstruct with one model.
+
+    Args:
+        model: network and parameterization. modality: the adapter with the model's settings.
+        config: what ``config.json`` holds. card: the model card, Markdown with a YAML head.
+
+    Example:
+        >>> pipe = Pipeline.from_pretrained("digits")
+        >>> outcome = pipe.sample(n=16, steps=2, seed=0, label=7)
+        >>> outcome.save("digits-out")
+    """
+
+    def __init__(self, model: Model, modality: Modality, config: PipelineConfig, card: str = "") -> None:
+        self.model, self.modality, self.config, self.card = model, modality, config, card
+
+    @classmethod
+    def from_pretrained(cls, name_or_folder: str | Path, device: str | torch.device = "cpu") -> Pipeline:
+        """Load a folder written by :meth:`save_pretrained`, or a model shipped under a name.
+
+        Raises:
+            UserError: nothing of that name or folder; a file is missing, damaged or of another architecture.
+        """
+        folder = Path(name_or_folder)
+        if not folder.exists():
+            if str(name_or_folder) not in registry.names("models"):
+                raise unknown_name("model (no such folder either)", str(name_or_folder), registry.names("models"))
+            folder = registry.model_folder(str(name_or_folder))
+        model, modality, config, card = read_folder(folder)
+        return cls(model.to(device).eval(), modality, config, card)
+
+    def save_pretrained(self, folder: str | Path, half: bool = False) -> Path:
+        """Write ``config.json``, ``model.safetensors`` (float16 where ``half``) and the card ``README.md``."""
+        return write_folder(Path(folder), self.model, self.config, self.card, half)
+
+    def to(self, device: str | torch.device) -> Pipeline:
+        self.model.to(device)
+        return self
+
+    def levels(self, steps: int) -> list[float]:
+        """Noise levels of generation in ``steps`` evaluations: those of the config where it has them."""
+        if steps < 1:
+            raise UserError(f"steps: expected at least 1, got {steps}")
+        if steps in self.config.levels:
+            return list(self.config.levels[steps])
+        if self.model.role == "teacher":
+            return [float(v) for v in karras(steps, sigma_max=self.model.sigma_max)]
+        return few_step_levels(steps, self.model.sigma_max)
+
+    def generate(
+        self,
+        seeds: Sequence[int],
+        levels: Sequence[float],
+        labels: Sequence[int | None] | None = None,
+        sampler: str | None = None,
+        batch: int = 64,
+        guidance: float | None = None,
+    ) -> Samples:
+        """Model tensors (n, C, *spatial) of ``seeds``, in order, in batches; shared out where Accelerate runs several
+        processes. The samples depend on their seeds alone, not on batch or processes.
+        """
+        walker = self.sampler(sampler)
+        chosen = self.labels_for(seeds, labels)
+        mine = my_share(len(seeds))
+        parts: list[Tensor] = []
+        nfe = 0
+        for first in range(mine.start, mine.stop, batch):
+            part = slice(first, min(first + batch, mine.stop))
+            randomness = SampleRandomness(seeds[part])
+            condition = self._condition(chosen[part], guidance)
+            samples = walker.sample(self.model, (len(randomness), *self.modality.shape), levels, randomness, condition)
+            nfe = samples.nfe
+            parts.append(samples.x)
+        x = torch.cat(parts) if parts else torch.zeros(0, *self.modality.shape)
+        return Samples(gathered(x), nfe)
+
+    def sample(
+        self,
+        n: int = 1,
+        steps: int = 1,
+        seed: int = 0,
+        label: int | None = None,
+        levels: Sequence[float] | None = None,
+        sampler: str | None = None,
+        guidance: float | None = None,
+    ) -> Outcome:
+        """Generate ``n`` items from seeds ``seed .. seed + n - 1``.
+
+        Args:
+            steps: noise levels visited. levels: those levels themselves instead. label: one class for all; a model that
+                knows classes otherwise takes class ``seed mod classes``. sampler: ``multistep`` for a consistency model,
+                ``heun`` for a teacher, ``euler``. guidance: weight of classifier-free guidance, teachers only.
+        """
+        if n < 1:
+            raise UserError(f"n: expected at least 1, got {n}")
+        seeds = list(range(seed, seed + n))
+        walked = list(levels) if levels is not None else self.levels(steps)
+        labels = self.labels_for(seeds, None if label is None else [label] * n)
+        began = time.perf_counter()
+        samples = self.generate(seeds, walked, labels, sampler, guidance=guidance)
+        items = [
+            self.modality.decode(samples.x[i : i + 1].cpu(), None, SampleRandomness([s], "decode"))
+            for i, s in enumerate(seeds)
+        ]
+        seconds = time.perf_counter() - began
+        return Outcome(self, "sample", items, seeds, labels, walked, samples.nfe, seconds)
+
+    def edit(self, source: str | Path | Item, task: str, options: Mapping[str, Any] | None = None, **how: Any) -> Outcome:
+        """Change a part of an item and leave the rest as it is. See :meth:`solve` for the arguments."""
+        return self.solve("edit", source, task, options, **how)
+
+    def reconstruct(
+        self, source: str | Path | Item, task: str, options: Mapping[str, Any] | None = None, **how: Any
+    ) -> Outcome:
+        """Find the item behind measurements. See :meth:`solve` for the arguments."""
+        return self.solve("reconstruct", source, task, options, **how)
+
+    def solve(
+        self,
+        verb: str,
+        source: str | Path | Item,
+        task: str,
+        options: Mapping[str, Any] | None = None,
+        *,
+        steps: int = 4,
+        seed: int = 0,
+        samples: int = 1,
+        reference: str | Path | Item | None = None,
+        levels: Sequence[float] | None = None,
+        label: int | None = None,
+        sampler: str = "multistep",
+        callback: Callback | None = None,
+    ) -> Outcome:
+        """One task on one input, ``samples`` times, from seeds ``seed .. seed + samples - 1``.
+
+        Args:
+            source: a file or a loaded item. task: its name; options: its own options, checked by the task.
+            reference: the right answer, for figures only. levels: noise levels in place of the task's own.
+        """
+        if samples < 1:
+            raise UserError(f"samples: expected at least 1, got {samples}")
+        job = self.modality.task(task, verb)
+        checked_options = checked(job.Options, dict(options or {}), f"task {task}")
+        source = Path(source) if isinstance(source, str) else source
+        assignment = job.prepare(self.modality, source, checked_options, self.model)
+        walked = self._walked(assignment, steps, levels)
+        seeds = list(range(seed, seed + samples))
+        chosen = assignment.label if label is None else label
+        began = time.perf_counter()
+        items, nfe = [], 0
+        for s in seeds:
+            item, nfe = self._solve_one(assignment, s, walked, chosen, sampler, callback)
+            items.append(item)
+        seconds = time.perf_counter() - began
+        truth = assignment.truth if reference is None else self._item(reference)
+        return Outcome(
+            self,
+            f"{verb} {task}",
+            items,
+            seeds,
+            [chosen] * samples,
+            walked,
+            nfe,
+            seconds,
+            assignment=assignment,
+            truth=truth,
+        )
+
+    def save(self, item: Item, path: str | Path) -> Path:
+        """Write one item; returns the file written."""
+        return self.modality.save(item, Path(path))
+
+    def render(self, panels: Mapping[str, Item], reference: str | None = None, mark: Any = None) -> list[Media]:
+        """Pictures and players of items, side by side."""
+        return self.modality.render(panels, reference, mark)
+
+    def sampler(self, name: str | None = None) -> Sampler:
+        """The sampler of that name; by default Heun for a teacher and multistep sampling for the others."""
+        name = name or ("heun" if self.model.role == "teacher" else "multistep")
+        if name not in SAMPLERS:
+            raise unknown_name("sampler", name, SAMPLERS)
+        return SAMPLERS[name]()
+
+    def labels_for(self, seeds: Sequence[int], labels: Sequence[int | None] | None) -> list[int | None]:
+        """The class of each sample, checked; ``seed mod classes`` where nothing was asked for."""
+        classes = len(self.config.classes)
+        if labels is None:
+            return [s % classes if classes else None for s in seeds]
+        for label in labels:
+            if label is not None and not 0 <= label < max(classes, 0):
+                expected = f"0 to {classes - 1}" if classes else "none: this model knows no classes"
+                raise UserError(f"label: expected {expected}, got {label}")
+        return list(labels)
+
+    def _solve_one(
+        self, assignment: Assignment, seed: int, levels: Sequence[float], label: int | None, sampler: str, callback: Any
+    ) -> tuple[Item, int]:
+        parts = assignment.shape[0]
+        randomness = SampleRandomness([(seed, part) for part in range(parts)] if parts > 1 else [seed])
+        start = assignment.start(randomness.child("start")) if callable(assignment.start) else assignment.start
+        condition = self._condition(self.labels_for([seed] * parts, [label] * parts), None)
+        if start is not None and not levels:
+            raise UserError("levels: expected at least one noise level, got none")
+        samples = self.sampler(sampler).sample(
+            self.model,
+            assignment.shape if start is None else start,
+            levels,
+            randomness,
+            condition,
+            assignment.problem,
+            callback,
+        )
+        return assignment.finish(samples.x.cpu(), randomness.child("finish")), samples.nfe
+
+    def _walked(self, assignment: Assignment, steps: int, levels: Sequence[float] | None) -> list[float]:
+        if levels is not None:
+            return list(levels)
+        if steps < 1:
+            raise UserError(f"steps: expected at least 1, got {steps}")
+        return list(assignment.levels(steps)) if assignment.levels is not None else self.levels(steps)
+
+    def _condition(self, labels: Sequence[int | None], guidance: float | None) -> Condition:
+        if not self.config.classes:
+            return NO_CONDITION
+        label = torch.tensor([-1 if v is None else v for v in labels], dtype=torch.int64)
+        weight = None if guidance is None else torch.full((len(label),), guidance)
+        return Condition(label=label, guidance=weight)
+
+    def _item(self, source: str | Path | Item) -> Item:
+        return self.modality.load(Path(source)) if isinstance(source, (str, Path)) else source

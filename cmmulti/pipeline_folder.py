@@ -1,0 +1,193 @@
+"""A model on disk: ``config.json``, ``model.safetensors``, ``README.md``. Nothing in it is ever executed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from cmmulti import registry
+from cmmulti.config.checking import checked
+from cmmulti.errors import UserError
+from cmmulti.modality import Modality
+from cmmulti.model import Model, Role
+from cmmulti.noise import SIGMA_MAX
+from cmmulti.parameterization import parameterization
+
+FORMAT = 1
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+LARGEST_CONFIG = 4_000_000
+
+
+class Piece(BaseModel):
+    """A registered piece and its settings."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class PipelineConfig(BaseModel):
+    """What ``config.json`` holds.
+
+    ``levels``: searched noise levels per number of steps; others are computed. ``classes``: a name per label.
+    ``evaluation_batch``: most samples per network call. ``sigma_data``: standard deviation of the training tensors.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    format: int = FORMAT
+    modality: Piece
+    network: Piece
+    parameterization: Piece
+    role: Role
+    method: str = ""
+    sigma_data: float = Field(0.5, gt=0, allow_inf_nan=False)
+    sigma_max: float = Field(SIGMA_MAX, gt=0, allow_inf_nan=False)
+    levels: dict[int, list[float]] = Field(default_factory=dict)
+    classes: list[str] = Field(default_factory=list)
+    evaluation_batch: int | None = Field(32, ge=1)
+
+    def build_modality(self) -> Modality:
+        adapter = registry.load("modalities", self.modality.name)
+        modality: Modality = adapter(checked(adapter.Settings, self.modality.settings, f"modality {self.modality.name}"))
+        return modality
+
+    def build_model(self) -> Model:
+        """The model with fresh weights."""
+        form = self.parameterization
+        try:
+            shape = parameterization(form.name, **form.settings)
+        except TypeError as error:
+            raise UserError(f"parameterization {form.name}: {error}") from error
+        return Model(build_network(self.network), shape, self.role, self.sigma_max, self.evaluation_batch)
+
+
+def build_network(piece: Piece) -> nn.Module:
+    """The registered network of that name; a setting it does not know, or cannot take, is the user's error."""
+    maker = registry.load("networks", piece.name)
+    try:
+        network: nn.Module = maker(**piece.settings)
+    except (TypeError, ValueError, KeyError, IndexError, StopIteration, ZeroDivisionError, RuntimeError) as error:
+        raise UserError(f"network {piece.name}: {error or type(error).__name__} (settings {piece.settings})") from error
+    return network
+
+
+def read_folder(folder: Path) -> tuple[Model, Modality, PipelineConfig, str]:
+    """Everything in a model folder, checked before it is used.
+
+    Raises:
+        UserError: naming the file and what is wrong with it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: expected a model folder with {CONFIG} and {WEIGHTS}")
+    config = read_config(folder / CONFIG)
+    try:
+        modality, shapes = config.build_modality(), _shapes_of(config)
+        state = _read_weights(folder / WEIGHTS, shapes)
+        model = config.build_model()
+    except UserError as error:
+        raise UserError(f"{folder}: {error}") if str(folder) not in str(error) else error from error
+    model.network.load_state_dict(state)
+    card = folder / CARD
+    return model, modality, config, card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+
+
+def read_config(path: Path) -> PipelineConfig:
+    """``config.json``, refused with its name unless it is whole and of a known format."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; expected a model folder with {CONFIG}")
+    if path.stat().st_size > LARGEST_CONFIG:
+        raise UserError(f"{path}: {path.stat().st_size} bytes; expected a config of at most {LARGEST_CONFIG}")
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: expected a JSON object, got {type(raw).__name__}")
+    if raw.get("format", FORMAT) != FORMAT:
+        raise UserError(f"{path}: format {raw['format']!r}; this version reads format {FORMAT}")
+    return checked(PipelineConfig, raw, str(path))
+
+
+def write_folder(folder: Path, model: Model, config: PipelineConfig, card: str, half: bool) -> Path:
+    """Write the three files, each whole or not at all."""
+    state = {
+        name: (t.half() if half and t.is_floating_point() else t).detach().cpu().contiguous()
+        for name, t in model.network.state_dict().items()
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / WEIGHTS) as part:
+            save_file(state, part, metadata={"format": "pt", "cmmulti": str(FORMAT)})
+        with replacing(folder / CARD) as part:
+            part.write_text(card, encoding="utf-8")
+        with replacing(folder / CONFIG) as part:
+            part.write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{folder}: cannot write the model ({error.strerror or error})") from error
+    return folder
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Any:
+    """A temporary file beside ``path`` that takes its place when all went well."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        with open(part, "rb+") as written:
+            os.fsync(written.fileno())
+        part.chmod(0o644)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _shapes_of(config: PipelineConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes that the network wants, worked out without allocating it."""
+    with torch.device("meta"):
+        network = build_network(config.network)
+    return {name: tuple(t.shape) for name, t in network.state_dict().items()}
+
+
+def _read_weights(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; expected the weights of the model")
+    try:
+        with safe_open(path, framework="pt") as stored:
+            shapes = {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
+            _same_architecture(path, shapes, expected)
+            state = {name: stored.get_tensor(name).float() for name in shapes}
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: damaged weights ({error}); expected a whole safetensors file") from error
+    for name, tensor in state.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise UserError(f"{path}: {name} holds NaN or infinity; expected finite weights")
+    return state
+
+
+def _same_architecture(path: Path, found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> None:
+    if missing := sorted(expected.keys() - found.keys()):
+        raise UserError(f"{path}: of another architecture: {missing[0]} and {len(missing) - 1} more are missing")
+    if surplus := sorted(found.keys() - expected.keys()):
+        raise UserError(f"{path}: of another architecture: {surplus[0]} and {len(surplus) - 1} more are not expected")
+    for name, shape in expected.items():
+        if found[name] != shape:
+            raise UserError(f"{path}: of another architecture: {name} is {found[name]}, expected {shape}")
+
+
+def parameters(network: nn.Module) -> int:
+    """Number of weights."""
+    return sum(math.prod(p.shape) for p in network.parameters())
