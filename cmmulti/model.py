@@ -59,7 +59,8 @@ class Model(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return next(self.parameters()).device
+        held = next(self.parameters(), next(self.buffers(), None))
+        return torch.device("cpu") if held is None else held.device
 
     def denoise(self, x: Tensor, sigma: Tensor | float, condition: Condition = NO_CONDITION) -> Tensor:
         """The posterior mean E[x0 | x]. A one-time consistency model has none and refuses.
@@ -108,7 +109,8 @@ class Model(nn.Module):
         # MeanFlow's z_r = z_t - (t - r) u (arXiv 2505.13447) are this interpolation with their own estimate.
         two_time = self.role == "two-time"
         estimate = self._estimate(x, here, condition, there) if two_time else self.denoise(x, here, condition)
-        ratio = _expand(there / here, x)
+        # Where both levels are equal, 0 included, the ratio is 1 and the sample stays as it is.
+        ratio = _expand(torch.where(here == there, 1.0, there / here), x)
         return ratio * x + (1 - ratio) * estimate
 
     def raw(self, x_native: Tensor, t: Tensor, condition: Condition = NO_CONDITION, t_next: Tensor | None = None) -> Tensor:

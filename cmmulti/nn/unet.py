@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from types import EllipsisType
 from typing import Literal
 
 import torch
@@ -142,7 +143,8 @@ class UNet(nn.Module):
                 h = torch.cat([h, kept.pop()], 1)
             h = step(h, embedding, context)
         h = self._unfold(self.head(F.silu(self.head_norm(h))))
-        return h[(..., *(slice(n) for n in size))]
+        window: tuple[EllipsisType | slice[None, int, None], ...] = (..., *(slice(n) for n in size))
+        return h[window]
 
     def _fold(self, x: Tensor) -> Tensor:
         """Patches into channels: (B, C, n*p, ...) -> (B, C*p**dims, n, ...)."""

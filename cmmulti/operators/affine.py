@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import EllipsisType
 
 import torch
 from torch import Tensor
@@ -48,7 +49,7 @@ class Affine:
         """``crop . gain`` as an operator from a model tensor (C, *model) to (C, *size)."""
         return _CropGain(self, domain)
 
-    def _window(self) -> tuple[object, ...]:
+    def _window(self) -> tuple[EllipsisType | slice[int, int, None], ...]:
         return (..., *(slice(b, b + n) for b, n in zip(self.before, self.size, strict=True)))
 
 

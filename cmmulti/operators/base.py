@@ -135,5 +135,8 @@ class Identity(LinearOperator):
     def forward(self, x: Tensor) -> Tensor:
         return x
 
-    backward = forward
-    pinv = LinearOperator.__call__
+    def backward(self, y: Tensor) -> Tensor:
+        return y
+
+    def pinv(self, y: Tensor) -> Tensor:
+        return self(y)

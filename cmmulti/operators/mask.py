@@ -24,5 +24,8 @@ class Mask(LinearOperator):
     def forward(self, x: Tensor) -> Tensor:
         return x * self.mask.to(x.device)
 
-    backward = forward
-    pinv = LinearOperator.__call__
+    def backward(self, y: Tensor) -> Tensor:
+        return self.forward(y)
+
+    def pinv(self, y: Tensor) -> Tensor:
+        return self(y)

@@ -25,9 +25,9 @@ class Samples(NamedTuple):
 
 
 class StepInfo(NamedTuple):
-    """What a callback is told after each evaluation: its index, how many levels there are, sigma, the estimate."""
+    """What a callback is told after each evaluation: its number, how many levels there are, sigma, the estimate."""
 
-    index: int
+    number: int
     total: int
     sigma: float
     x0: Tensor
@@ -92,7 +92,7 @@ class Walk:
     state: Any = None
     told: float | None = None
 
-    def evaluate(self, x: Tensor, index: int, sigma: float, sigma_next: float) -> StepResult:
+    def evaluate(self, x: Tensor, number: int, sigma: float, sigma_next: float) -> StepResult:
         """The network's estimate of ``x`` at ``sigma``, corrected by the problem."""
         told, self.told = self.told if self.told is not None else sigma, None
         gradient = self.problem is not None and self.problem.needs_gradient
@@ -106,5 +106,5 @@ class Walk:
                 result = self.problem.step(step, self.state)
         self.state, self.told = result.state, result.sigma_told
         if self.callback is not None:
-            self.callback(StepInfo(index, len(self.levels), sigma, result.x0.detach()))
+            self.callback(StepInfo(number, len(self.levels), sigma, result.x0.detach()))
         return result
