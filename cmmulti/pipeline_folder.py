@@ -97,7 +97,8 @@ def read_folder(folder: Path) -> tuple[Model, Modality, PipelineConfig, str]:
         state = _read_weights(folder / WEIGHTS, shapes)
         model = config.build_model()
     except UserError as error:
-        raise UserError(f"{folder}: {error}") if str(folder) not in str(error) else error from error
+        told = str(error)
+        raise UserError(told if str(folder) in told else f"{folder}: {told}") from error
     model.network.load_state_dict(state)
     card = folder / CARD
     return model, modality, config, card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
