@@ -21,7 +21,7 @@ class Outcome:
 
     Args:
         task: ``sample``, ``edit inpaint``, ... items, seeds, labels: in seed order.
-        levels: noise levels visited. nfe: network evaluations per sample. seconds: wall time, all samples, files excluded.
+        levels: noise levels visited. sampler: its name. nfe: network evaluations per sample. seconds: wall time, all samples, files excluded.
         assignment: what was asked, for edits and reconstructions. truth: the right answer where it is known.
     """
 
@@ -33,6 +33,7 @@ class Outcome:
     levels: Sequence[float]
     nfe: int
     seconds: float
+    sampler: str
     assignment: Assignment | None = None
     truth: Item | None = field(default=None)
 

@@ -134,7 +134,7 @@ class Pipeline:
             for i, s in enumerate(seeds)
         ]
         seconds = time.perf_counter() - began
-        return Outcome(self, "sample", items, seeds, labels, walked, samples.nfe, seconds)
+        return Outcome(self, "sample", items, seeds, labels, walked, samples.nfe, seconds, self.sampler_name(sampler))
 
     def edit(self, source: str | Path | Item, task: str, options: Mapping[str, Any] | None = None, **how: Any) -> Outcome:
         """Change a part of an item and leave the rest as it is. See :meth:`solve` for the arguments."""
@@ -206,11 +206,15 @@ class Pipeline:
         return self.modality.render(panels, reference, mark)
 
     def sampler(self, name: str | None = None) -> Sampler:
-        """The sampler of that name; by default Heun for a teacher and multistep sampling for the others."""
-        name = name or ("heun" if self.model.role == "teacher" else "multistep")
+        """The sampler of that name, or the model's own."""
+        name = self.sampler_name(name)
         if name not in SAMPLERS:
             raise unknown_name("sampler", name, SAMPLERS)
         return SAMPLERS[name]()
+
+    def sampler_name(self, name: str | None = None) -> str:
+        """By default Heun for a teacher and multistep sampling for the others."""
+        return name or ("heun" if self.model.role == "teacher" else "multistep")
 
     def labels_for(self, seeds: Sequence[int], labels: Sequence[int | None] | None) -> list[int | None]:
         """The class of each sample, checked; ``seed mod classes`` where nothing was asked for."""

@@ -41,12 +41,13 @@ class Piece(BaseModel):
 class PipelineConfig(BaseModel):
     """What ``config.json`` holds.
 
-    ``levels``: searched noise levels per number of steps; others are computed. ``classes``: a name per label.
+    ``name``: of the model. ``levels``: searched noise levels per number of steps; others are computed. ``classes``: a name per label.
     ``evaluation_batch``: most samples per network call. ``sigma_data``: standard deviation of the training tensors.
     """
 
     model_config = ConfigDict(extra="forbid")
     format: int = FORMAT
+    name: str = "unnamed"
     modality: Piece
     network: Piece
     parameterization: Piece
