@@ -18,9 +18,9 @@ from cmmulti.media import Media
 from cmmulti.modality import Assignment, Item, Modality
 from cmmulti.model import Model
 from cmmulti.noise import few_step_levels, karras
-from cmmulti.outcome import Outcome
-from cmmulti.pipeline_folder import PipelineConfig, read_folder, write_folder
-from cmmulti.processes import gathered, my_share
+from cmmulti.pipeline.folder import PipelineConfig, read_folder, write_folder
+from cmmulti.pipeline.outcome import Outcome
+from cmmulti.pipeline.processes import gathered, my_share
 from cmmulti.randomness import SampleRandomness
 from cmmulti.samplers.base import Callback, Sampler, Samples
 from cmmulti.samplers.multistep import Multistep

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cmmulti.media import Media
-from cmmulti.outcome import Outcome
+from cmmulti.pipeline.outcome import Outcome
 from cmmulti.report.folder import ResultFolder
 from cmmulti.report.results import Measurement, Output, Results
 from cmmulti.report.sections import Section

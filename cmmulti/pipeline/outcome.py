@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cmmulti.modality import Assignment, Item
 
 if TYPE_CHECKING:
-    from cmmulti.pipeline import Pipeline
+    from cmmulti.pipeline.pipeline import Pipeline
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Outcome:
 
     Args:
         task: ``sample``, ``edit inpaint``, ... items, seeds, labels: in seed order.
-        levels: noise levels visited. sampler: its name. nfe: network evaluations per sample. seconds: wall time, all samples, files excluded.
+        levels: noise levels visited. sampler: its name. nfe: network evaluations per sample.
+        seconds: wall time of all samples, files excluded.
         assignment: what was asked, for edits and reconstructions. truth: the right answer where it is known.
     """
 
@@ -77,6 +78,6 @@ class Outcome:
 
     def save(self, folder: str | Path, command: str = "", overwrite: bool = False) -> Path:
         """Write the items, ``results.json``, pictures and ``index.html``; the folder appears whole or not at all."""
-        from cmmulti.outcome_folder import write_outcome
+        from cmmulti.pipeline.outcome_folder import write_outcome
 
         return write_outcome(self, Path(folder), command, overwrite)

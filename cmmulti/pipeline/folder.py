@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from torch import nn
 from cmmulti import registry
 from cmmulti.config.checking import checked
 from cmmulti.errors import UserError
+from cmmulti.files import replacing
 from cmmulti.modality import Modality
 from cmmulti.model import Model, Role
 from cmmulti.noise import SIGMA_MAX
@@ -41,7 +39,7 @@ class Piece(BaseModel):
 class PipelineConfig(BaseModel):
     """What ``config.json`` holds.
 
-    ``name``: of the model. ``levels``: searched noise levels per number of steps; others are computed. ``classes``: a name per label.
+    ``levels``: searched noise levels per number of steps; others are computed. ``classes``: a name per label.
     ``evaluation_batch``: most samples per network call. ``sigma_data``: standard deviation of the training tensors.
     """
 
@@ -139,22 +137,6 @@ def write_folder(folder: Path, model: Model, config: PipelineConfig, card: str, 
     except OSError as error:
         raise UserError(f"{folder}: cannot write the model ({error.strerror or error})") from error
     return folder
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Any:
-    """A temporary file beside ``path`` that takes its place when all went well."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    part = Path(name)
-    try:
-        yield part
-        with open(part, "rb+") as written:
-            os.fsync(written.fileno())
-        part.chmod(0o644)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _shapes_of(config: PipelineConfig) -> dict[str, tuple[int, ...]]:
