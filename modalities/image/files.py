@@ -1,0 +1,161 @@
+"""Disk <-> picture: PNG and JPEG, grey and RGB, 8 and 16 bit; nothing lost, nothing half-written."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from cmmulti.errors import UserError
+from modalities.image import png
+from modalities.image.picture import Picture
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+LARGEST_FILE = 512 * 2**20
+LARGEST_PICTURE = 64_000_000
+"""Most bytes of a file and most pixels of a picture that are read: beyond, a header is taken for a trap."""
+
+# What Pillow and its codecs raise on damaged files.
+_DAMAGE = (OSError, ValueError, SyntaxError, KeyError, IndexError, TypeError, EOFError, ArithmeticError, MemoryError)
+# High and low byte of big-endian samples, by colour type, in Pillow's names for what a decoder delivers.
+_RAW16 = {2: ("RGB;16B", "RGB;16L"), 6: ("RGBA;16B", "RGBA;16L")}
+
+
+def load(path: Path) -> Picture:
+    """Read a PNG or JPEG file whole.
+
+    Palette pictures become RGB, pictures of 1 to 4 bits 8-bit grey; the orientation that a camera wrote is applied.
+
+    Raises:
+        UserError: no such file, empty, not PNG or JPEG, damaged, cut off, too large, or CMYK.
+    """
+    try:
+        size = path.stat().st_size
+        if size > LARGEST_FILE:
+            raise UserError(f"{path}: {size} bytes; expected a picture of at most {LARGEST_FILE}")
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot read it ({error.strerror or error}); expected a PNG or JPEG file") from error
+    return decode(data, str(path), path)
+
+
+def decode(data: bytes, name: str, path: Path | None = None) -> Picture:
+    """The picture in the bytes of a file; ``name`` is told in errors. Raises UserError as :func:`load`."""
+    if not data:
+        raise UserError(f"{name}: the file is empty; expected PNG or JPEG")
+    try:
+        if data.startswith(png.SIGNATURE):
+            return _png(data, name, path)
+        if data.startswith(b"\xff\xd8\xff"):
+            return _jpeg(data, name, path)
+    except _DAMAGE as error:
+        raise UserError(f"{name}: the picture is damaged: {error or type(error).__name__}") from error
+    raise UserError(f"{name}: neither PNG nor JPEG (it begins with {data[:8]!r})")
+
+
+def save(picture: Picture, path: Path) -> Path:
+    """Write a picture as PNG (also one that came from a JPEG file: JPEG would change every pixel).
+
+    The file appears whole or not at all; returns it, with the suffix ``.png``.
+    """
+    path = path.with_suffix(".png")
+    array = picture.array if picture.alpha is None else np.dstack([picture.array, picture.alpha])
+    if picture.white > 255:
+        data = png.encode16(array.astype(np.uint16), picture.profile)
+    else:
+        buffer = io.BytesIO()
+        image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
+        image.save(buffer, "PNG", icc_profile=picture.profile)
+        data = buffer.getvalue()
+    write(path, data)
+    return path
+
+
+def write(path: Path, data: bytes) -> None:
+    """Put ``data`` at ``path`` through a temporary file in the same folder."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.chmod(part, 0o666 & ~_umask())
+            os.replace(part, path)
+        except BaseException:
+            os.unlink(part)
+            raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot write it ({error.strerror or error})") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _check_size(name: str, width: int, height: int) -> None:
+    if width * height > LARGEST_PICTURE:
+        raise UserError(f"{name}: {width} x {height} pixels; expected at most {LARGEST_PICTURE} in all")
+
+
+def _png(data: bytes, name: str, path: Path | None) -> Picture:
+    header = png.read_header(data)
+    _check_size(name, header.width, header.height)
+    png.check(data)
+    if header.depth == 16 and header.colour == 4:
+        # Its rows are those of an 8-bit RGBA picture, byte for byte.
+        rows = _raw(png.with_type(data, depth=8, colour=6), "RGBA")
+        array = rows.view(">u2").astype(np.uint16)
+        profile = None
+    elif header.depth == 16 and header.colour in _RAW16:
+        high, low = _RAW16[header.colour]
+        array = _raw(data, high).astype(np.uint16) << 8 | _raw(data, low)
+        profile = None
+    else:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            profile = image.info.get("icc_profile")
+            array = _pixels(image)
+    return _assemble(array, "PNG", path, profile)
+
+
+def _jpeg(data: bytes, name: str, path: Path | None) -> Picture:
+    with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+        _check_size(name, *image.size)
+        if image.mode not in ("L", "RGB"):
+            raise UserError(f"{name}: a JPEG of mode {image.mode}; expected grey or RGB")
+        profile = image.info.get("icc_profile")
+        array = _pixels(ImageOps.exif_transpose(image))
+    return _assemble(array, "JPEG", path, profile)
+
+
+def _pixels(image: Image.Image) -> NDArray[np.unsignedinteger]:
+    """(H, W, 1, 2, 3 or 4) of a picture that Pillow decodes without loss."""
+    transparent = "transparency" in image.info and image.mode in ("1", "L", "P", "RGB")
+    if image.mode in ("P", "RGB") and (transparent or image.mode == "P"):
+        image = image.convert("RGBA" if transparent else "RGB")
+    elif image.mode == "1" or transparent:
+        image = image.convert("LA" if transparent else "L")
+    array = np.asarray(image)
+    if array.dtype == np.int32:
+        array = array.astype(np.uint16)
+    return np.atleast_3d(array)
+
+
+def _raw(data: bytes, raw: str) -> NDArray[np.uint8]:
+    """Pixels in a named raw form: Pillow holds 8 bits per colour, so that high and low bytes are read one after the other."""
+    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+        image.tile = [tile._replace(args=raw) for tile in image.tile]
+        return np.array(image)
+
+
+def _assemble(array: NDArray[np.unsignedinteger], format: str, path: Path | None, profile: bytes | None) -> Picture:
+    alpha = None
+    if array.shape[2] in (2, 4):
+        array, alpha = array[..., :-1], np.ascontiguousarray(array[..., -1])
+    return Picture(np.ascontiguousarray(array), alpha, format, path, profile)

@@ -1,0 +1,80 @@
+"""The adapter of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from cmmulti.media import Media
+from cmmulti.modality import DataSource, Modality, ModalitySettings, Split
+from cmmulti.operators.affine import Affine
+from cmmulti.randomness import SampleRandomness
+from modalities.image import datasets, files, representation
+from modalities.image.arrays import PictureArray
+from modalities.image.picture import Picture
+
+
+class ImageSettings(ModalitySettings):
+    """``size``: height and width in pixels of what a model makes. ``channels``: 1 for grey, 3 for RGB.
+
+    ``classes``: how many labels the model knows; 0 for none.
+    """
+
+    size: tuple[int, int] = (32, 32)
+    channels: Literal[1, 3] = 3
+    classes: int = Field(0, ge=0)
+
+
+class ImageModality(Modality):
+    """Pictures: PNG and JPEG files, grey and RGB, 8 and 16 bit."""
+
+    name = "image"
+    Settings = ImageSettings
+    extension = ".png"
+    settings: ImageSettings
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.settings.channels, *self.settings.size)
+
+    @property
+    def valid_range(self) -> tuple[float, float]:
+        return (-1.0, 1.0)
+
+    def load(self, path: Path) -> Picture:
+        return files.load(path)
+
+    def encode(self, item: Picture) -> Tensor:
+        return representation.encode(item, self.settings.channels)
+
+    def decode(self, x: Tensor, like: Picture | None = None, randomness: SampleRandomness | None = None) -> Picture:
+        return representation.decode(x, like)
+
+    def save(self, item: Picture, path: Path) -> Path:
+        return files.save(item, path)
+
+    def render(self, panels: Mapping[str, Picture], reference: str | None = None, mark: Any = None) -> list[Media]:
+        return []
+
+    def affine(self, item: Picture) -> Affine:
+        return representation.affine(item)
+
+    def network(self) -> dict[str, Any]:
+        """Small pictures keep their resolution longest; attention where at most 16 x 16 positions are left."""
+        side = max(self.settings.size)
+        channels, attention = ([64, 128], [1]) if side <= 16 else ([64, 128, 128], [1, 2])
+        return {
+            "dims": 2,
+            "in_channels": self.settings.channels,
+            "channels": channels,
+            "blocks": 2,
+            "attention": attention,
+            "classes": self.settings.classes,
+        }
+
+    def dataset(self, source: DataSource, split: Split) -> PictureArray:
+        return datasets.dataset(source, split, self.settings.size, self.settings.channels)
