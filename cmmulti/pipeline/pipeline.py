@@ -186,13 +186,14 @@ class Pipeline:
         truth = assignment.truth if reference is None else self._item(reference)
         return Outcome(
             self,
-            f"{verb} {task}",
+            task,
             items,
             seeds,
             [chosen] * samples,
             walked,
             nfe,
             seconds,
+            sampler,
             assignment=assignment,
             truth=truth,
         )
