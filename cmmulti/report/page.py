@@ -1,0 +1,178 @@
+"""``index.html``: one self-contained page made of a result folder alone. Nothing in it is fetched from anywhere."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from cmmulti.errors import UserError
+from cmmulti.report.figures import figure
+from cmmulti.report.results import RESULTS, InnerPath, MediaRecord, Results, SectionRecord, Table, read_results, write_text
+
+PAGE = "index.html"
+LARGEST_MEDIUM = 64_000_000
+EMBEDDED = 48_000_000
+"""Bytes of pictures and sounds that one page holds; beyond them a part is a link to its own page."""
+
+
+@dataclass
+class _Part:
+    """A result folder as the template sees it."""
+
+    results: Results
+    title: str
+    folder: Path
+    link: str = ""
+    table: dict[str, Any] | None = None
+    sections: list[SectionRecord] = field(default_factory=list)
+    embedded: bool = True
+
+
+def write_page(folder: Path, results: Results | None = None) -> Path:
+    """Write ``index.html`` into ``folder`` from what lies there.
+
+    Args:
+        folder: a result folder; or a folder of result folders, which then share one page.
+        results: of the folder, where they are at hand; read from it otherwise.
+
+    Raises:
+        UserError: there are no results, or a file that they name is missing.
+    """
+    found = results if results is not None else gather(folder)
+    budget = EMBEDDED
+    parts = []
+    for name in ["", *found.parts]:
+        part = _part(folder / name, found if not name else read_results(folder / name), name)
+        size = sum(_size(part.folder, record) for section in part.sections for record in section.media)
+        part.embedded = not name or size <= budget
+        budget -= size if part.embedded else 0
+        parts.append(part)
+    html = _environment().get_template("page.html").render(page=parts[0], parts=parts[1:], title=parts[0].title)
+    path = folder / PAGE
+    try:
+        write_text(path, html)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+    return path
+
+
+def gather(folder: Path) -> Results:
+    """The results of ``folder``, or of all result folders directly inside it."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; expected a result folder, or a folder of result folders")
+    if (folder / RESULTS).is_file():
+        return read_results(folder)
+    parts: list[InnerPath] = sorted(p.name for p in folder.iterdir() if (p / RESULTS).is_file())
+    if not parts:
+        raise UserError(f"{folder}: no {RESULTS} in it or in the folders inside it; expected a result folder")
+    models = {read_results(folder / part).model for part in parts}
+    return Results(command="", model=", ".join(sorted(models)), task="report", parts=parts)
+
+
+def title_of(results: Results) -> str:
+    """The heading of a page: ``inpaint · spoken-digits``."""
+    if results.task == "report":
+        return f"{len(results.parts)} results"
+    if "title" in results.details:
+        return str(results.details["title"])
+    return " · ".join(word for word in (results.task, results.model) if word)
+
+
+def _part(folder: Path, results: Results, name: str) -> _Part:
+    table = comparison(results.metrics, results.baselines) if results.metrics or results.baselines else None
+    return _Part(results, title_of(results), folder, f"{name}/{PAGE}" if name else "", table, results.sections)
+
+
+def comparison(metrics: Mapping[str, float | None], baselines: Mapping[str, Mapping[str, float | None]]) -> dict[str, Any]:
+    """The table of a result's figures beside those of its baselines, the best of each marked."""
+    rows: dict[str, Mapping[str, float | None]] = {"this result": metrics} if metrics else {}
+    rows |= {name.replace("_", " "): values for name, values in baselines.items()}
+    keys = list(dict.fromkeys(key for values in rows.values() for key in values))
+    best = {key: figure(key).best({name: values.get(key) for name, values in rows.items()}) for key in keys}
+    return {
+        "heads": [figure(key) for key in keys],
+        "rows": [
+            (name, [(figure(key).text(values.get(key)), name in best[key]) for key in keys])
+            for name, values in rows.items()
+        ],
+    }
+
+
+def figures_table(table: Table) -> dict[str, Any]:
+    """A section's own table; a column named after a known figure gets its words and unit."""
+    heads = [figure(column) for column in table.columns]
+    rows = [
+        [cell if isinstance(cell, str) else head.text(cell) for head, cell in zip(heads, row, strict=False)]
+        for row in table.rows
+    ]
+    return {"caption": table.caption, "heads": heads, "rows": rows}
+
+
+def data_uri(folder: Path, record: MediaRecord) -> str:
+    """A picture or sound of the folder, inlined."""
+    path = _checked(folder, record)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {RESULTS} names it") from error
+    return f"data:{record.mime};base64,{base64.b64encode(content).decode()}"
+
+
+def _size(folder: Path, record: MediaRecord) -> int:
+    own = _checked(folder, record).stat().st_size
+    return own + (0 if record.picture is None else _size(folder, record.picture))
+
+
+def _checked(folder: Path, record: MediaRecord) -> Path:
+    """The file of a record, refused where it leads out of the folder by a link, is missing, or is absurdly large."""
+    path = folder / record.file
+    if not path.is_file():
+        raise UserError(f"{path}: no such file, though {folder / RESULTS} names it")
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{path}: leads out of the result folder; expected a file inside it")
+    if path.stat().st_size > LARGEST_MEDIUM:
+        raise UserError(f"{path}: {path.stat().st_size} bytes; expected at most {LARGEST_MEDIUM} for a page")
+    return path
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{int(seconds) // 60} min {int(seconds) % 60} s"
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [paragraph.strip() for paragraph in text.split("\n\n") if paragraph.strip()]
+
+
+def _plain(value: Any) -> str:
+    """A detail as a reader wants it: text as it is, all else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("cmmulti.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "duration": _duration,
+        "paragraphs": _paragraphs,
+        "figures": figures_table,
+        "plain": _plain,
+    }
+    environment.globals["data_uri"] = data_uri
+    return environment

@@ -1,0 +1,171 @@
+"""``results.json``: what a command did, what it cost and how good it is, for scripts and for the page."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from cmmulti.config.checking import checked
+from cmmulti.errors import UserError
+
+RESULTS = "results.json"
+LARGEST_RESULTS = 64_000_000
+
+
+def package_version() -> str:
+    """Version of the installed package, for provenance."""
+    try:
+        return version("cmmulti")
+    except PackageNotFoundError:  # run from a checkout that nobody installed
+        return "unknown"
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity: a figure that is not finite (PSNR of equal pictures) is written as null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _inside(path: str) -> str:
+    """A relative path that stays inside the folder; a results file may come from anybody."""
+    parts = path.replace("\\", "/").split("/")
+    if not path or path.startswith(("/", "\\")) or ":" in parts[0] or ".." in parts or "\x00" in path:
+        raise ValueError(f"expected a path inside the folder, got {path!r}")
+    return path
+
+
+Figure = Annotated[float | None, BeforeValidator(_finite)]
+"""A number, or null where it is not finite or not defined."""
+
+InnerPath = Annotated[str, AfterValidator(_inside)]
+"""A path relative to the result folder."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Output(_Record):
+    """One result: its file, the seed it came from and its class."""
+
+    file: InnerPath
+    seed: int | None = None
+    label: int | str | None = None
+
+
+class Measurement(_Record):
+    """The measured data that a reconstruction is held to."""
+
+    file: InnerPath | None = None
+    simulated: bool = False
+
+
+class MediaRecord(_Record):
+    """A picture or player of the page, as files of the folder."""
+
+    kind: Literal["picture", "player"]
+    file: InnerPath
+    caption: str = ""
+    alt: str = ""
+    pixelated: bool = False
+    width: int | None = None
+    mime: str = "image/png"
+    picture: MediaRecord | None = None
+
+
+class Table(_Record):
+    """Figures in rows. ``columns`` names them all, the first being the row's own name."""
+
+    caption: str = ""
+    columns: list[str]
+    rows: list[list[Figure | str]]
+
+
+class SectionRecord(_Record):
+    """One section of the page: words, pictures and players, tables."""
+
+    title: str
+    text: str = ""
+    media: list[MediaRecord] = Field(default_factory=list)
+    tables: list[Table] = Field(default_factory=list)
+
+
+class Results(_Record):
+    """The content of ``results.json``.
+
+    Args:
+        command: as it was typed. model: name or folder. task: ``sample``, ``inpaint``, ``mri``, ...
+        steps: noise levels visited. nfe: network evaluations per sample, guidance and the problem's own counted.
+        seconds: wall time of the work, files excluded.
+        metrics: figures by name; baselines: the same for each simpler answer.
+        outputs: the results alone, in seed order. measurement: what a reconstruction was held to.
+        notes: what a reader must know before trusting the figures. details: further facts of the command.
+        sections: what the page shows. parts: result folders inside this one, whose pages it embeds.
+    """
+
+    command: str
+    model: str
+    task: str
+    steps: int | None = None
+    nfe: int | None = None
+    seconds: float | None = None
+    metrics: dict[str, Figure] = Field(default_factory=dict)
+    baselines: dict[str, dict[str, Figure]] = Field(default_factory=dict)
+    outputs: list[Output] = Field(default_factory=list)
+    measurement: Measurement | None = None
+    notes: list[str] = Field(default_factory=list)
+    levels: list[float] = Field(default_factory=list)
+    sampler: str | None = None
+    device: str = "cpu"
+    version: str = Field(default_factory=package_version)
+    details: dict[str, Any] = Field(default_factory=dict)
+    sections: list[SectionRecord] = Field(default_factory=list)
+    parts: list[InnerPath] = Field(default_factory=list)
+
+
+def write_results(results: Results, folder: Path) -> Path:
+    """Write ``results.json`` into ``folder``, whole or not at all."""
+    path = folder / RESULTS
+    write_text(path, json.dumps(results.model_dump(mode="json"), indent=2, allow_nan=False) + "\n")
+    return path
+
+
+def read_results(folder: Path) -> Results:
+    """The results of ``folder``.
+
+    Raises:
+        UserError: there is no ``results.json``, or it is not what :func:`write_results` writes.
+    """
+    path = folder / RESULTS
+    try:
+        if path.stat().st_size > LARGEST_RESULTS:
+            raise UserError(f"{path}: {path.stat().st_size} bytes; expected results of at most {LARGEST_RESULTS}")
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); expected the results of a cmmulti command") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: expected a JSON object, got {type(raw).__name__}")
+    return checked(Results, raw, str(path))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file that appears whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.chmod(0o644)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
