@@ -19,6 +19,9 @@ class ProximalCG(Solver):
     measurements it becomes the data-consistent point nearest to x0. Then, by its own rule (DiffPIR, eq. 14),
     ``x' = x0 + sigma' (eta z + sqrt(1 - eta^2) (x - x0) / sigma)``.
 
+    On a Gaussian prior and at small noise, a teacher with strength 1 and a consistency model with strength 2 (whose step
+    is half a teacher's there) come to rest at the posterior mean.
+
     Args:
         strength: trust in the prior (DiffPIR's lambda), > 0.
         iterations: most CG iterations per step. DDS takes 5, and 10 did worse there.
@@ -30,19 +33,28 @@ class ProximalCG(Solver):
     eta: float = 1.0
 
     def step(self, problem: Problem, step: Step, state: Any) -> StepResult:
-        x0 = problem.admissible(self.corrected(problem, step.x0, step.sigma))
-        if step.sigma_next == 0:
-            return StepResult(x0, None, None, state)
-        fresh = step.randomness.normal(x0.shape, x0.device)
-        kept = (step.x - x0) / step.sigma
-        x_next = x0 + step.sigma_next * (self.eta * fresh + (1 - self.eta**2) ** 0.5 * kept)
-        return StepResult(x0, x_next, None, state)
+        x0 = problem.admissible(proximal(problem, step.x0, step.sigma, self.strength, self.iterations))
+        return StepResult(x0, renoised(step, x0, self.eta), None, state)
 
-    def corrected(self, problem: Problem, x0: Tensor, sigma: float) -> Tensor:
-        operator, y = problem.operator, problem.measurements(x0)
-        weight = self.strength * (problem.noise / sigma) ** 2
 
-        def normal(x: Tensor) -> Tensor:
-            return operator.adjoint(operator(x)) + weight * x
+def proximal(problem: Problem, centre: Tensor, sigma: float, strength: float, iterations: int) -> Tensor:
+    """``argmin_x |A x - y|^2 / (2 s_y^2) + strength |x - centre|^2 / (2 sigma^2)`` by CG from ``centre``."""
+    operator, y = problem.operator, problem.measurements(centre)
+    weight = strength * (problem.noise / sigma) ** 2
 
-        return conjugate_gradient(normal, operator.adjoint(y) + weight * x0, x0, self.iterations)
+    def normal(x: Tensor) -> Tensor:
+        return operator.adjoint(operator(x)) + weight * x
+
+    return conjugate_gradient(normal, operator.adjoint(y) + weight * centre, centre, iterations)
+
+
+def renoised(step: Step, x0: Tensor, eta: float) -> Tensor | None:
+    """``x0`` at ``sigma_next`` with a share ``eta`` of fresh noise, the rest that of ``step.x``; None at the end."""
+    if step.sigma_next == 0:
+        return None
+    x_next = x0
+    if eta > 0:
+        x_next = x_next + step.sigma_next * eta * step.randomness.normal(x0.shape, x0.device)
+    if eta < 1:
+        x_next = x_next + step.sigma_next * (1 - eta**2) ** 0.5 * (step.x - x0) / step.sigma
+    return x_next
