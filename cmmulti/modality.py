@@ -102,10 +102,12 @@ class TrainingSet(ABC):
     """Clean model tensors of one split.
 
     ``labels``: (n,) int64, ``NULL_LABEL`` where there is none. ``names``: where each came from, for error messages.
+    ``class_names``: one per label, empty where there are no classes.
     """
 
     labels: Tensor
     names: Sequence[str]
+    class_names: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.names)

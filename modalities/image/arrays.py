@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from cmmulti.conditioning import NULL_LABEL
-from cmmulti.modality import Split, TrainingSet
+from cmmulti.errors import UserError
+from cmmulti.modality import DataSource, Split, TrainingSet
 from modalities.image import representation
 from modalities.image.picture import Picture
 
@@ -41,8 +45,31 @@ class PictureArray(TrainingSet):
             x = x.flip(-1)
         return x
 
+    def unlabelled(self) -> PictureArray:
+        """The same pictures, of no class."""
+        return PictureArray(self.array, None, self.names, (), self.flip)
+
     def item(self, index: int) -> Picture:
         return Picture(self.array[index])
+
+
+class SplitOptions(BaseModel):
+    """Options of every data set: ``flip`` mirrors training pictures at random, ``split_seed`` draws the parts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    flip: bool = False
+    split_seed: int = Field(0, ge=0)
+
+
+def data_root(source: DataSource) -> Path:
+    """``source.root``, or ``CMMULTI_DATA``; refused where neither names a folder or file."""
+    root = source.root if source.root is not None else os.environ.get("CMMULTI_DATA")
+    if root is None:
+        raise UserError(f"data.root: data set {source.name} needs a folder; set data.root or the variable CMMULTI_DATA")
+    root = Path(root)
+    if not root.exists():
+        raise UserError(f"data.root: {root} does not exist; expected the folder that holds data set {source.name}")
+    return root
 
 
 def distinct(array: NDArray[np.unsignedinteger], not_in: set[bytes] | None = None) -> NDArray[np.int64]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import zipfile
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,33 +11,33 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from cmmulti.config.checking import checked
 from cmmulti.errors import UserError, unknown_name
 from cmmulti.modality import DataSource, Split
-from modalities.image.arrays import PictureArray, distinct, divide
+from modalities.image.arrays import PictureArray, SplitOptions, data_root, distinct, divide
+from modalities.image.folders import folder
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-class SplitOptions(BaseModel):
-    """Options of every data set: ``flip`` mirrors training pictures at random, ``split_seed`` draws the parts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    flip: bool = False
-    split_seed: int = Field(0, ge=0)
-
-
-def dataset(source: DataSource, split: Split, size: tuple[int, int], channels: int) -> PictureArray:
-    """One split of the data set ``source.name`` at a model's size.
+def dataset(source: DataSource, split: Split, size: tuple[int, int], channels: int, classes: int) -> PictureArray:
+    """One split of the data set ``source.name`` for a model of ``classes`` labels; none are told where it knows none.
 
     Raises:
         UserError: no such data set, its files are missing or damaged, or its pictures are of another size.
     """
-    if source.name not in DATASETS:
-        raise unknown_name("picture data set", source.name, DATASETS)
-    pictures = DATASETS[source.name](source, split)
+    if source.name == "folder":
+        pictures = folder(source, split, size, channels)
+    elif source.name in DATASETS:
+        pictures = DATASETS[source.name](source, split)
+    else:
+        raise unknown_name("picture data set", source.name, ["folder", *DATASETS])
+    if classes == 0:
+        pictures = pictures.unlabelled()
+    elif classes != len(pictures.class_names):
+        raise UserError(f"data set {source.name}: {len(pictures.class_names)} classes; the model's settings say {classes}")
     if pictures.array.shape[1:] != (*size, channels):
         found = pictures.array.shape[1:]
         raise UserError(
@@ -86,17 +85,6 @@ def cifar10(source: DataSource, split: Split) -> PictureArray:
         kept = kept[held[split]]
     names = [f"cifar10-jpeg/{part}/{i}" for i in kept]
     return PictureArray(array[kept], labels[kept], names, CIFAR10_CLASSES, options.flip and split == "train")
-
-
-def data_root(source: DataSource) -> Path:
-    """``source.root``, or ``CMMULTI_DATA``; refused where neither names a folder or file."""
-    root = source.root if source.root is not None else os.environ.get("CMMULTI_DATA")
-    if root is None:
-        raise UserError(f"data.root: data set {source.name} needs a folder; set data.root or the variable CMMULTI_DATA")
-    root = Path(root)
-    if not root.exists():
-        raise UserError(f"data.root: {root} does not exist; expected the folder that holds data set {source.name}")
-    return root
 
 
 @lru_cache(maxsize=2)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from cmmulti.errors import UserError
+from cmmulti.files import replacing
 from modalities.image import png
 from modalities.image.picture import Picture
 
@@ -72,31 +71,13 @@ def save(picture: Picture, path: Path) -> Path:
         image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
         image.save(buffer, "PNG", icc_profile=picture.profile)
         data = buffer.getvalue()
-    write(path, data)
-    return path
-
-
-def write(path: Path, data: bytes) -> None:
-    """Put ``data`` at ``path`` through a temporary file in the same folder."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.chmod(part, 0o666 & ~_umask())
-            os.replace(part, path)
-        except BaseException:
-            os.unlink(part)
-            raise
+        with replacing(path) as part:
+            part.write_bytes(data)
     except OSError as error:
         raise UserError(f"{path}: cannot write it ({error.strerror or error})") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    return path
 
 
 def _check_size(name: str, width: int, height: int) -> None:
@@ -108,20 +89,20 @@ def _png(data: bytes, name: str, path: Path | None) -> Picture:
     header = png.read_header(data)
     _check_size(name, header.width, header.height)
     png.check(data)
-    if header.depth == 16 and header.colour == 4:
-        # Its rows are those of an 8-bit RGBA picture, byte for byte.
-        rows = _raw(png.with_type(data, depth=8, colour=6), "RGBA")
-        array = rows.view(">u2").astype(np.uint16)
-        profile = None
-    elif header.depth == 16 and header.colour in _RAW16:
-        high, low = _RAW16[header.colour]
-        array = _raw(data, high).astype(np.uint16) << 8 | _raw(data, low)
-        profile = None
-    else:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            profile = image.info.get("icc_profile")
-            array = _pixels(image)
+    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+        profile = image.info.get("icc_profile")
+        array = _colour16(data, header.colour) if header.depth == 16 and header.colour else _pixels(image)
     return _assemble(array, "PNG", path, profile)
+
+
+def _colour16(data: bytes, colour: int) -> NDArray[np.uint16]:
+    """16-bit samples of all but plain grey PNG, of which Pillow would keep the high bytes alone."""
+    if colour == 4:
+        # The rows of grey with alpha are those of an 8-bit RGBA picture, byte for byte.
+        rows = _raw(png.with_type(data, depth=8, colour=6), "RGBA")
+        return np.asarray(rows.view(">u2"), dtype=np.uint16)
+    high, low = _RAW16[colour]
+    return _raw(data, high) * np.uint16(256) + _raw(data, low)
 
 
 def _jpeg(data: bytes, name: str, path: Path | None) -> Picture:
@@ -148,7 +129,7 @@ def _pixels(image: Image.Image) -> NDArray[np.unsignedinteger]:
 
 
 def _raw(data: bytes, raw: str) -> NDArray[np.uint8]:
-    """Pixels in a named raw form: Pillow holds 8 bits per colour, so that high and low bytes are read one after the other."""
+    """Pixels in a named raw form: Pillow holds 8 bits per colour, so that high and low bytes are read in turn."""
     with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
         image.tile = [tile._replace(args=raw) for tile in image.tile]
         return np.array(image)

@@ -77,4 +77,4 @@ class ImageModality(Modality):
         }
 
     def dataset(self, source: DataSource, split: Split) -> PictureArray:
-        return datasets.dataset(source, split, self.settings.size, self.settings.channels)
+        return datasets.dataset(source, split, self.settings.size, self.settings.channels, self.settings.classes)

@@ -74,7 +74,7 @@ def with_type(data: bytes, depth: int, colour: int) -> bytes:
 
 
 def encode16(array: NDArray[np.uint16], profile: bytes | None = None) -> bytes:
-    """A 16-bit PNG of (H, W, 1 grey, 2 grey + alpha, 3 RGB or 4 RGBA) uint16; each row is stored as its difference to the row above."""
+    """A 16-bit PNG of (H, W, 1 grey, 2 grey + alpha, 3 RGB or 4 RGBA) uint16; rows are stored as differences."""
     height, width, samples = array.shape
     colour = {1: 0, 2: 4, 3: 2, 4: 6}[samples]
     rows = array.astype(">u2").reshape(height, -1).view(np.uint8)
