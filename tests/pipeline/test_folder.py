@@ -1,0 +1,88 @@
+"""A model on disk: what is written is read back, and what is damaged is refused by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from cmmulti.errors import UserError
+from cmmulti.pipeline import Pipeline
+
+
+@pytest.fixture
+def folder(pipe: Pipeline, tmp_path: Path) -> Path:
+    return pipe.save_pretrained(tmp_path / "model")
+
+
+def test_round_trip(pipe: Pipeline, folder: Path) -> None:
+    again = Pipeline.from_pretrained(folder)
+    assert again.config == pipe.config
+    assert again.card == pipe.card
+    assert torch.equal(again.generate([0], [80.0]).x, pipe.generate([0], [80.0]).x)
+    assert sorted(p.name for p in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+
+
+def test_half_precision_halves_the_file(pipe: Pipeline, folder: Path, tmp_path: Path) -> None:
+    half = pipe.save_pretrained(tmp_path / "half", half=True)
+    size = [(f / "model.safetensors").stat().st_size for f in (folder, half)]
+    assert size[1] < 0.6 * size[0]
+    assert next(Pipeline.from_pretrained(half).model.parameters()).dtype == torch.float32
+
+
+def _edit_config(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def _edit_weights(folder: Path, name: str, value: torch.Tensor | None) -> None:
+    path = folder / "model.safetensors"
+    state = load_file(path)
+    if value is None:
+        del state[name]
+    else:
+        state[name] = value
+    save_file(state, path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: (f / "config.json").unlink(), "config.json: no such file"),
+        (lambda f: (f / "config.json").write_text("{"), "config.json: not valid JSON"),
+        (lambda f: (f / "config.json").write_text("[" * 100_000), "config.json: not valid JSON"),
+        (lambda f: (f / "config.json").write_text("[]"), "expected a JSON object"),
+        (lambda f: (f / "config.json").write_bytes(b"\xff\xfe{}"), "config.json: not valid JSON"),
+        (lambda f: _edit_config(f, format=2), "format 2; this version reads format 1"),
+        (lambda f: _edit_config(f, rol="teacher"), "unknown key 'rol' .did you mean 'role'"),
+        (lambda f: _edit_config(f, sigma_max=float("inf")), "sigma_max"),
+        (lambda f: _edit_config(f, modality={"name": "imagee"}), "did you mean 'image'"),
+        (lambda f: _edit_config(f, network={"name": "unet", "settings": {"chanels": [8]}}), "chanels"),
+        (lambda f: _edit_config(f, network={"name": "unet", "settings": {"channels": [16, 16]}}), "another architecture"),
+        (lambda f: (f / "model.safetensors").unlink(), "model.safetensors: no such file"),
+        (lambda f: (f / "model.safetensors").write_bytes(b""), "model.safetensors: damaged"),
+        (
+            lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-10]),
+            "model.safetensors: damaged",
+        ),
+        (lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 64), "model.safetensors: damaged"),
+        (lambda f: _edit_weights(f, "head.bias", None), "head.bias and 0 more are missing"),
+        (lambda f: _edit_weights(f, "head.bias", torch.zeros(7)), r"head.bias is \(7,\), expected \(1,\)"),
+        (lambda f: _edit_weights(f, "head.bias", torch.tensor([float("nan")])), "head.bias holds NaN"),
+        (lambda f: _edit_weights(f, "extra", torch.zeros(1)), "extra and 0 more are not expected"),
+    ],
+)
+def test_damage_is_refused_by_name(folder: Path, spoil: object, message: str) -> None:
+    spoil(folder)  # type: ignore[operator]
+    with pytest.raises(UserError, match=message) as caught:
+        Pipeline.from_pretrained(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unwritable_folder_is_the_users_error(pipe: Pipeline, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        pipe.save_pretrained(tmp_path / "file" / "model")
