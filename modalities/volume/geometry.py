@@ -1,0 +1,90 @@
+"""Axes and spacing: from stored order to a model's plane by permuting and flipping alone, and exactly back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
+
+import numpy as np
+from nibabel import affines, orientations
+
+from modalities.volume.item import Array, Volume
+
+Plane = Literal["axial", "coronal", "sagittal"]
+
+AXES: dict[Plane, tuple[str, str, str]] = {
+    "axial": ("S", "P", "L"),
+    "coronal": ("A", "I", "L"),
+    "sagittal": ("R", "I", "P"),
+}
+"""Where each axis (slice, row, column) of a model's tensor points. Row 0 is the picture's top and column 0 its left, in
+radiological display: the patient's left on the viewer's right."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the axes of one scan map to a model's (slice, row, column); oblique scans go to the nearest axes.
+
+    Args:
+        affine: (4, 4) of the stored axes. plane: which slices the model sees; a 3D model sees the axial order.
+    """
+
+    affine: Array
+    plane: Plane = "axial"
+
+    def apply(self, stored: Array) -> Array:
+        """(I, J, K) -> (slice, row, column), a view."""
+        return orientations.apply_orientation(stored, self._transform())
+
+    def undo(self, model: Array) -> Array:
+        """(slice, row, column) -> (I, J, K), a view; the exact inverse."""
+        return orientations.apply_orientation(model, orientations.ornt_transform(self._wanted(), self._present()))
+
+    def voxel_mm(self) -> tuple[float, float, float]:
+        """Spacing along (slice, row, column)."""
+        order = np.argsort(self._transform()[:, 0])
+        slices, rows, columns = affines.voxel_sizes(self.affine)[order]
+        return float(slices), float(rows), float(columns)
+
+    def model_affine(self, shape: tuple[int, ...]) -> Array:
+        """(4, 4) from (slice, row, column) indices to world mm, for stored axes of ``shape``."""
+        return self.affine @ orientations.inv_ornt_aff(self._transform(), shape)
+
+    def one_slice(self, volume: Volume, index: int) -> Volume:
+        """Slice ``index`` of a scan of this layout as a scan of its own, where it lies in the world."""
+        transform = self._transform()
+        axis = int(np.argmin(transform[:, 0]))
+        stored = index if transform[axis, 1] > 0 else volume.shape[axis] - 1 - index
+        first = np.zeros(3)
+        first[axis] = stored
+        affine = volume.affine.copy()
+        affine[:3, 3] = affines.apply_affine(volume.affine, first)
+        return replace(volume, data=np.take(volume.data, [stored], axis), affine=affine)
+
+    def _present(self) -> Array:
+        return orientations.io_orientation(self.affine)
+
+    def _wanted(self) -> Array:
+        return orientations.axcodes2ornt(AXES[self.plane])
+
+    def _transform(self) -> Array:
+        return orientations.ornt_transform(self._present(), self._wanted())
+
+
+T = TypeVar("T", int, float)
+
+
+def to_ras(values: Sequence[T], plane: Plane) -> tuple[T, T, T]:
+    """What belongs to (slice, row, column) of ``plane``, in the order (left-right, front-back, foot-head)."""
+    x, y, z = (
+        next(v for v, letter in zip(values, AXES[plane], strict=True) if letter in pair) for pair in ("RL", "AP", "SI")
+    )
+    return x, y, z
+
+
+def own_affine(shape: Sequence[int], voxel_mm: Sequence[float]) -> Array:
+    """The affine of a generated scan stored in RAS order: axis-aligned, world origin at its centre."""
+    affine = np.diag([*voxel_mm, 1.0])
+    affine[:3, 3] = -(np.array(shape) - 1) / 2 * np.array(voxel_mm)
+    return affine

@@ -1,0 +1,75 @@
+"""The adapter for MR and CT volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from cmmulti.media import Media
+from cmmulti.modality import DataSource, Modality, Split
+from cmmulti.operators.affine import Affine
+from cmmulti.randomness import SampleRandomness
+from modalities.volume import files, representation
+from modalities.volume.datasets import dataset
+from modalities.volume.item import Volume
+from modalities.volume.render import render
+from modalities.volume.settings import VolumeSettings
+from modalities.volume.tasks import TASKS
+from modalities.volume.training import VolumeSet
+
+
+class VolumeModality(Modality):
+    """Scans: an item is a :class:`Volume`, a part is one slice of the model's plane (2D) or the whole volume (3D)."""
+
+    name = "volume"
+    Settings = VolumeSettings
+    tasks = TASKS
+    extension = ".nii.gz"
+    settings: VolumeSettings
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (1, *self.settings.size)
+
+    @property
+    def valid_range(self) -> tuple[float, float]:
+        return self.settings.valid_range
+
+    def load(self, path: Path) -> Volume:
+        return files.load(path)
+
+    def encode(self, item: Volume) -> Tensor:
+        return representation.encode(item, self.settings)
+
+    def decode(self, x: Tensor, like: Volume | None = None, randomness: SampleRandomness | None = None) -> Volume:
+        return representation.decode(x, self.settings, like)
+
+    def save(self, item: Volume, path: Path) -> Path:
+        return files.save(item, path)
+
+    def affine(self, item: Volume) -> Affine:
+        return representation.affine_of(item, self.settings)
+
+    def render(self, panels: Mapping[str, Volume], reference: str | None = None, mark: Any = None) -> list[Media]:
+        return render(panels, self.settings, reference, mark)
+
+    def metrics(self, result: Volume, truth: Volume, mark: Any = None) -> dict[str, float]:
+        return {}
+
+    def network(self) -> dict[str, Any]:
+        """A U-Net for a CPU: it works on patches of 2, and volumes get narrower levels than slices."""
+        three = self.settings.dims == 3
+        return {
+            "dims": self.settings.dims,
+            "in_channels": 1,
+            "channels": [32, 64, 96] if three else [64, 96, 128],
+            "blocks": 1,
+            "attention": [],
+            "patch": 2,
+        }
+
+    def dataset(self, source: DataSource, split: Split) -> VolumeSet:
+        return dataset(source, split, self.settings)
