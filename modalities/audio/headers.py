@@ -1,0 +1,96 @@
+"""What a sound file promises, checked against what it holds, before a library that is kinder reads it."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from cmmulti.errors import UserError
+from modalities.audio.clip import Samples
+
+WAVES = (b"RIFF", b"RIFX", b"RF64")
+UNKNOWN = 0xFFFFFFFF
+"""A size that RF64 keeps elsewhere, and that a program writes when it did not know."""
+
+
+def check_header(path: Path) -> None:
+    """Refuse a WAV file whose chunks promise more than the file holds.
+
+    Raises:
+        UserError: naming the chunk, its promise and what is there.
+    """
+    size = path.stat().st_size
+    if size == 0:
+        raise UserError(f"{path}: the file is empty; expected a sound file (WAV, FLAC, OGG, MP3)")
+    with path.open("rb") as file:
+        if file.read(4) in WAVES:
+            file.seek(0)
+            _check_wave(path, file, size)
+
+
+def _check_wave(path: Path, file: BinaryIO, size: int) -> None:
+    head = file.read(12)
+    if len(head) < 12 or head[8:] != b"WAVE":
+        raise UserError(f"{path}: damaged WAV header; expected RIFF and WAVE in its first 12 bytes")
+    order = ">" if head[:4] == b"RIFX" else "<"
+    promised = struct.unpack(order + "I", head[4:8])[0] + 8
+    wide: int | None = None
+    data = 0
+    seen: set[bytes] = set()
+    place = 12
+    while place + 8 <= size:
+        file.seek(place)
+        name, length = struct.unpack(order + "4sI", file.read(8))
+        if name == b"ds64" and head[:4] == b"RF64":
+            promised, wide = (v + 8 * (not i) for i, v in enumerate(struct.unpack("<QQ", file.read(16).ljust(16, b"\0"))))
+        if name == b"data":
+            length = wide if wide is not None and length == UNKNOWN else length
+            data += length
+        if place + 8 + length > size:
+            raise UserError(
+                f"{path}: truncated or damaged WAV: chunk {name.decode('latin-1')!r} promises {length} bytes, "
+                f"{size - place - 8} are there"
+            )
+        seen.add(name)
+        place += 8 + length + length % 2
+    # The pad byte of an odd last chunk is often left out.
+    if b"data" not in seen or b"fmt " not in seen:
+        missing = " and ".join(n.decode().strip() for n in (b"fmt ", b"data") if n not in seen)
+        raise UserError(f"{path}: damaged WAV: it has no {missing} chunk")
+    if head[:4] != b"RF64" and promised > size + 1:
+        raise UserError(f"{path}: truncated WAV: its header promises {promised} bytes, {size} are there")
+
+
+def check_flac(path: Path, samples: Samples, depth: int) -> None:
+    """Refuse a FLAC file whose samples are not those that were encoded: its header carries their MD5 sum.
+
+    Args:
+        samples: (frames, channels) int16 or int32 as read, most significant bits first. depth: bits per sample.
+    """
+    expected = _flac_digest(path)
+    if expected is None or not any(expected):
+        return
+    size = (depth + 7) // 8
+    values = samples.astype(np.int64) >> (8 * samples.dtype.itemsize - depth)
+    raw = np.ascontiguousarray(values, "<i8").view(np.uint8).reshape(-1, 8)[:, :size]
+    if hashlib.md5(raw.tobytes(), usedforsecurity=False).digest() != expected:
+        raise UserError(f"{path}: damaged FLAC: its samples do not match the MD5 sum in its header")
+
+
+def _flac_digest(path: Path) -> bytes | None:
+    """The 16 bytes in STREAMINFO, or None where the file does not begin with it."""
+    with path.open("rb") as file:
+        head = file.read(10)
+        if head[:3] == b"ID3":
+            skip = sum(b << shift for b, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+            file.seek(10 + skip)
+        else:
+            file.seek(0)
+        stream = file.read(42)
+    if stream[:4] != b"fLaC" or len(stream) < 42 or stream[4] & 0x7F:
+        return None
+    return stream[26:42]

@@ -1,0 +1,90 @@
+"""The audio adapter: sound files <-> log-mel tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cmmulti.media import Media
+from cmmulti.modality import DataSource, Item, Modality, Split, TrainingSet
+from cmmulti.randomness import SampleRandomness
+from modalities.audio import datasets, files, render
+from modalities.audio.augment import placed
+from modalities.audio.clip import Clip, from_floats
+from modalities.audio.measures import reference_metrics
+from modalities.audio.representation import griffin_lim, limits, log_mel_of, to_model
+from modalities.audio.resampling import resampled
+from modalities.audio.settings import AudioSettings
+from modalities.audio.vocoder import Vocoder, require_same_mel
+
+
+class AudioModality(Modality):
+    """Sound. A clip is one part, (1, mels, frames); the waveform comes back by Griffin-Lim or by a vocoder."""
+
+    name = "audio"
+    Settings = AudioSettings
+    extension = ".wav"
+    settings: AudioSettings
+
+    def __init__(self, settings: AudioSettings) -> None:
+        super().__init__(settings)
+        self.vocoder: Vocoder | None = None
+
+    def use_vocoder(self, vocoder: Vocoder) -> None:
+        """Let ``vocoder`` make generated waveforms from now on; refused where its mel settings are not the model's."""
+        require_same_mel(vocoder, self.settings.mel)
+        self.vocoder = vocoder
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (1, self.settings.mel.mels, self.settings.frames)
+
+    @property
+    def valid_range(self) -> tuple[float, float]:
+        return limits(self.settings)
+
+    def load(self, path: Path) -> Clip:
+        return files.load(path)
+
+    def encode(self, item: Clip) -> Tensor:
+        """The mean of the channels at the model's rate, centred in the model's window (or its middle cut out)."""
+        wave = torch.from_numpy(item.mid().astype(np.float32))
+        wave = resampled(wave, item.rate, self.settings.mel.rate)
+        return to_model(placed(wave, self.settings.samples, None)[None], self.settings)
+
+    def decode(self, x: Tensor, like: Item | None = None, randomness: SampleRandomness | None = None) -> Clip:
+        """Mono at the model's rate. ``like`` does not change it: rate and gain are the model's own.
+
+        Several parts follow one another in time.
+        """
+        values = log_mel_of(x.cpu(), self.settings)
+        waves = griffin_lim(values, self.settings, randomness) if self.vocoder is None else self.vocoder(values)
+        return from_floats(waves.flatten().numpy(), self.settings.mel.rate)
+
+    def save(self, item: Clip, path: Path) -> Path:
+        return files.save(item, path)
+
+    def render(self, panels: Mapping[str, Item], reference: str | None = None, mark: Any = None) -> list[Media]:
+        return render.render(panels, mark)
+
+    def metrics(self, result: Clip, truth: Clip, mark: Any = None) -> dict[str, float]:
+        return reference_metrics(result, truth, mark)
+
+    def network(self) -> dict[str, Any]:
+        return {
+            "dims": 2,
+            "in_channels": 1,
+            "channels": [48, 80, 112],
+            "blocks": 1,
+            "attention": [2],
+            "patch": 2,
+            "classes": self.settings.classes,
+        }
+
+    def dataset(self, source: DataSource, split: Split) -> TrainingSet:
+        return datasets.dataset(source, split, self.settings)

@@ -1,0 +1,105 @@
+"""Clips as players with spectrograms."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from numpy.typing import NDArray
+
+from cmmulti.media import Media, Picture, Player
+from modalities.audio.clip import Clip, stored
+
+DECIBELS = 80.0
+"""Range of the colours below the loudest cell of all panels."""
+WINDOW = 0.032
+"""Seconds of sound per spectrum."""
+COLUMNS = 1000
+"""Most columns of a picture; longer clips take larger hops."""
+AROUND = 0.4
+"""Seconds shown on either side of a hole in its close-up."""
+CLOSE_UP = 2.0
+"""Clips longer than this, in seconds, have a close-up of their first hole."""
+
+Spans = Sequence[tuple[int, int]]
+"""Holes ``[start, end)`` in samples of the clip."""
+
+
+def render(panels: Mapping[str, Clip], mark: Spans | None) -> list[Media]:
+    """A player per panel; colours in dB below the loudest cell of all panels, so that levels can be compared."""
+    spectra = {caption: _power(clip, 0, clip.frames) for caption, clip in panels.items()}
+    loudest = max((float(s.max()) for s in spectra.values()), default=0.0) or 1.0
+    return [
+        Player(_wave(clip), caption, _picture(caption, clip, spectra[caption], loudest, mark or ()))
+        for caption, clip in panels.items()
+    ]
+
+
+def _wave(clip: Clip) -> bytes:
+    """The clip as PCM16 WAV, which every browser plays."""
+    buffer = io.BytesIO()
+    samples = stored(clip.floats(), np.dtype(np.int16), "PCM_16")
+    soundfile.write(buffer, samples, clip.rate, subtype="PCM_16", format="WAV")
+    return buffer.getvalue()
+
+
+def _power(clip: Clip, start: int, end: int) -> NDArray[np.float64]:
+    """(bins, frames) power of the mean of the channels."""
+    size = max(32, 2 ** round(np.log2(WINDOW * clip.rate)))
+    hop = max(size // 8, (end - start) // COLUMNS, 1)
+    wave = torch.from_numpy(clip.mid()[start:end])
+    window = torch.hann_window(size, dtype=wave.dtype)
+    spectrum = torch.stft(wave[None], size, hop, window=window, pad_mode="constant", return_complex=True)[0]
+    power: NDArray[np.float64] = spectrum.abs().square().numpy()
+    return power
+
+
+def _picture(caption: str, clip: Clip, power: NDArray[np.float64], loudest: float, spans: Spans) -> Picture:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    close = spans[0] if spans and clip.seconds > CLOSE_UP else None
+    figure = Figure(figsize=(6.4, 2.6 if close is None else 4.8), dpi=110, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.subplots(1 if close is None else 2, 1, squeeze=False)[:, 0]
+    image = _draw(axes[0], power, loudest, (0, clip.seconds), clip, spans)
+    if close is not None:
+        start = max(0, close[0] - round(AROUND * clip.rate))
+        end = min(clip.frames, close[1] + round(AROUND * clip.rate))
+        _draw(axes[1], _power(clip, start, end), loudest, (start / clip.rate, end / clip.rate), clip, spans)
+    figure.colorbar(image, ax=list(axes), label="dB re max", pad=0.02)
+    buffer = io.BytesIO()
+    canvas.print_png(buffer)
+    holes = ", ".join(f"{a / clip.rate:.2f} to {b / clip.rate:.2f} s" for a, b in spans)
+    alt = f"Spectrogram of {caption}: {clip.seconds:.2f} s, 0 to {clip.rate / 2:g} Hz" + (
+        f"; hole {holes}" if holes else ""
+    )
+    return Picture(buffer.getvalue(), alt=alt)
+
+
+def _draw(
+    axes: Any, power: NDArray[np.float64], loudest: float, extent: tuple[float, float], clip: Clip, spans: Spans
+) -> Any:
+    decibels = 10 * np.log10(np.maximum(power / loudest, 10 ** (-DECIBELS / 10)))
+    image = axes.imshow(
+        decibels,
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        extent=(*extent, 0, clip.rate / 2),
+        vmin=-DECIBELS,
+        vmax=0,
+        cmap="magma",
+    )
+    for start, end in spans:
+        axes.axvspan(start / clip.rate, end / clip.rate, facecolor="white", alpha=0.18, edgecolor="none")
+        for edge in (start, end):
+            axes.axvline(edge / clip.rate, color="cyan", linewidth=0.9)
+    axes.set_xlim(*extent)
+    axes.set_xlabel("seconds")
+    axes.set_ylabel("Hz")
+    return image

@@ -1,0 +1,83 @@
+"""The numbers that turn a waveform into a model tensor. They travel with the model."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from cmmulti.modality import ModalitySettings
+
+SIGMA_DATA = 0.5
+"""Standard deviation that representations are scaled to."""
+
+
+class MelSettings(BaseModel):
+    """A log-mel front end; a vocoder must have been trained on the very same.
+
+    Attributes:
+        rate: samples per second. n_fft, win, hop: samples; the window is a periodic Hann one. mels: number of bands.
+        fmin, fmax: Hz. scale: formula of the mel scale. norm: ``slaney`` divides each filter by its width.
+        power: 1 for magnitude, 2 for power. floor: smallest value before the natural logarithm.
+        centered: frame t is centred on sample ``t * hop``, and the ends are padded as ``padding`` says.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rate: int = Field(default=8000, ge=1000, le=384_000)
+    n_fft: int = Field(default=256, ge=16, le=65_536)
+    win: int = Field(default=256, ge=16, le=65_536)
+    hop: int = Field(default=64, ge=1, le=65_536)
+    mels: int = Field(default=64, ge=4, le=1024)
+    fmin: float = Field(default=0.0, ge=0)
+    fmax: float = Field(default=4000.0, gt=0)
+    scale: Literal["slaney", "htk"] = "slaney"
+    norm: Literal["slaney"] | None = "slaney"
+    power: Literal[1, 2] = 1
+    log: Literal["natural"] = "natural"
+    floor: float = Field(default=1e-5, gt=0)
+    centered: Literal[True] = True
+    padding: Literal["reflect"] = "reflect"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.hop <= self.win <= self.n_fft:
+            raise ValueError(f"expected hop <= win <= n_fft, got {self.hop}, {self.win}, {self.n_fft}")
+        if not self.fmin < self.fmax <= self.rate / 2:
+            raise ValueError(f"expected fmin < fmax <= rate / 2 = {self.rate / 2:g}, got {self.fmin:g} and {self.fmax:g}")
+        return self
+
+
+class AudioSettings(ModalitySettings):
+    """Settings of the audio adapter; the defaults were measured on spoken digits (``fsdd``).
+
+    Attributes:
+        mel: the front end. samples: length of the clips that the model generates, at ``mel.rate``.
+        mean, std: of the log-mel values of augmented training clips, as padded. The model sees ``(v - mean) / std * 0.5``.
+        level: RMS of the active parts of training clips; clips are brought to it before they are edited.
+        classes: number of labels, 0 for none. iterations: of Griffin-Lim.
+    """
+
+    mel: MelSettings = MelSettings()
+    samples: int = Field(default=8000, ge=1)
+    mean: float = -8.903
+    std: float = Field(default=2.784, gt=0)
+    level: float = Field(default=0.037, gt=0, le=1)
+    classes: int = Field(default=10, ge=0)
+    iterations: int = Field(default=32, ge=1, le=10_000)
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> Self:
+        if self.samples <= self.mel.n_fft // 2:
+            raise ValueError(f"samples: expected more than n_fft / 2 = {self.mel.n_fft // 2}, got {self.samples}")
+        return self
+
+    @property
+    def frames(self) -> int:
+        """Frames of a clip."""
+        return 1 + self.samples // self.mel.hop
+
+    @property
+    def seconds(self) -> float:
+        """Length of a clip."""
+        return self.samples / self.mel.rate
