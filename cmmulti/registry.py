@@ -1,4 +1,4 @@
-"""What is installed, by name: modalities, methods, networks, operators, solvers and models.
+"""What is installed, by name: modalities, methods, networks, operators, solvers, models, makers of data sets.
 
 Every piece, ours or a third party's, is an entry point of one of :data:`GROUPS`. Listing names reads package metadata
 only; a piece is imported when it is asked for, so that a broken plug-in is reported by name and the rest still work.
@@ -14,7 +14,7 @@ from typing import Any
 
 from cmmulti.errors import UserError, unknown_name
 
-GROUPS = ("modalities", "methods", "networks", "operators", "solvers", "models")
+GROUPS = ("modalities", "methods", "networks", "operators", "solvers", "models", "preparers")
 
 
 @cache

@@ -1,0 +1,1 @@
+"""How good a model is: what makes every figure of the model cards."""

@@ -47,7 +47,9 @@ def fsdd(source: Path, target: Path) -> Prepared:
             "sample_rate": np.array([RATE], np.int64),
         },
     )
-    return Prepared([path], [f"{len(paths)} clips of {len(speakers)} speakers, {int((takes < TEST_TAKES).sum())} for testing"])
+    return Prepared(
+        [path], [f"{len(paths)} clips of {len(speakers)} speakers, {int((takes < TEST_TAKES).sum())} for testing"]
+    )
 
 
 def _fields(path: Path) -> tuple[int, str, int]:

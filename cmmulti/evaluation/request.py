@@ -1,0 +1,244 @@
+"""One evaluation from names and folders to a result folder."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cmmulti.errors import UserError
+from cmmulti.evaluation.classifier import Training
+from cmmulti.evaluation.features import ClassifierFeatures, Features
+from cmmulti.evaluation.study import Study, features_of, real_data, study, teacher_steps
+from cmmulti.evaluation.tables import flat_metrics, generation_sections, task_sections
+from cmmulti.evaluation.task import chosen_items, evaluate_task
+from cmmulti.evaluation.tuning import tuned
+from cmmulti.modality import DataSource, Split
+from cmmulti.pipeline import Pipeline
+from cmmulti.pipeline.processes import is_main
+from cmmulti.report.folder import ResultFolder, check_free
+from cmmulti.report.results import Output, Results
+from cmmulti.report.sections import Section
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to evaluate; the fields are the options of ``cmmulti evaluate``."""
+
+    model: str
+    data: Path
+    out: Path
+    dataset: str | None = None
+    data_option: Sequence[str] = ()
+    split: Split = "test"
+    n: int = 1000
+    steps: Sequence[int] = (1, 2, 4)
+    teacher: str | None = None
+    seed: int = 0
+    task: str | None = None
+    option: Sequence[str] = ()
+    tune: Sequence[str] = ()
+    tune_n: int = 4
+    classifier_steps: int = 1500
+    device: str = "cpu"
+    overwrite: bool = False
+    command: str = ""
+
+    def source(self, card: str) -> DataSource:
+        """The data set asked for, or the first one of the model card's head."""
+        name = self.dataset or named_in(card)
+        if name is None:
+            raise UserError(f"dataset: {self.model}'s card names none; expected --dataset NAME")
+        return DataSource(name=name, root=self.data, options=pairs(self.data_option, "--data-option"))
+
+
+def evaluate(request: Request, tell: Tell) -> Path | None:
+    """Measure and write; the folder written, or None on processes that write nothing.
+
+    Raises:
+        UserError: a model, data set, task or option does not exist or does not fit; the folder cannot be written.
+    """
+    _check(request)
+    pipeline = Pipeline.from_pretrained(request.model, request.device)
+    teacher = None if request.teacher is None else Pipeline.from_pretrained(request.teacher, request.device)
+    tell = tell if is_main() else _silent
+    if request.task is None:
+        return _samples(request, pipeline, teacher, tell)
+    return _task(request, pipeline, teacher, tell) if is_main() else None
+
+
+def _samples(request: Request, pipeline: Pipeline, teacher: Pipeline | None, tell: Tell) -> Path | None:
+    models: list[tuple[str, Pipeline, Sequence[int]]] = [("model", pipeline, request.steps)]
+    if teacher is not None:
+        models.append(("teacher", teacher, teacher_steps(teacher)))
+    source, began = request.source(pipeline.card), time.perf_counter()
+    training = Training(request.classifier_steps)
+    result = study(models, source, request.split, request.n, request.seed, classifiers(request.out), training, tell)
+    if result is None:
+        return None
+    results = Results(
+        command=request.command,
+        model=request.model,
+        task="evaluate",
+        steps=result.rows[0].steps,
+        nfe=result.rows[0].nfe,
+        seconds=round(time.perf_counter() - began, 2),
+        metrics=dict(flat_metrics(result.rows[0])),
+        baselines={"held-out items": dict(flat_metrics(result.floor))},
+        notes=result.notes,
+        device=request.device,
+        details=_details(request, source, result),
+    )
+    return _write(request, results, generation_sections(result, pipeline), pipeline, result)
+
+
+def _task(request: Request, pipeline: Pipeline, teacher: Pipeline | None, tell: Tell) -> Path:
+    name, source = str(request.task), request.source(pipeline.card)
+    options = pairs(request.option, "--option")
+    models = {"model": pipeline} | ({} if teacher is None else {"teacher at equal NFE": teacher})
+    chosen: dict[str, Any] = {}
+    if request.tune:
+        validation = pipeline.modality.dataset(source, "val")
+        items = chosen_items(validation, request.tune_n, request.seed)
+        for line in request.tune:
+            key, value = tuned(pipeline, validation, items, name, options, line, max(request.steps), request.seed, tell)
+            options[key] = chosen[key] = value
+    data = pipeline.modality.dataset(source, request.split)
+    began = time.perf_counter()
+    indices = chosen_items(data, request.n, request.seed)
+    features = _label_features(request, pipeline, source)
+    tell(f"{name}: {len(indices)} held-out items, {len(models) * len(request.steps)} rows")
+    run = evaluate_task(models, data, indices, name, options, request.steps, request.seed, features)
+    first = run.rows[0]
+    results = Results(
+        command=request.command,
+        model=request.model,
+        task=f"evaluate {name}",
+        steps=first.steps,
+        nfe=first.nfe,
+        seconds=round(time.perf_counter() - began, 2),
+        metrics={k: v.value for k, v in first.metrics.items()},
+        baselines={r.name: {k: v.value for k, v in r.metrics.items()} for r in run.rows[1:]},
+        notes=run.notes,
+        device=request.device,
+        details={
+            "rows": [row.row() for row in run.rows],
+            "data": _data(request, source),
+            "options": options,
+            "chosen_on_validation": chosen,
+            "feature_hash": None if features is None else features.hash,
+        },
+    )
+    return _write(request, results, task_sections(run, pipeline), pipeline, None)
+
+
+def _label_features(request: Request, pipeline: Pipeline, source: DataSource) -> Features | None:
+    """Features for distances between results and truths, where the model's data have classes to learn them from."""
+    if not pipeline.config.classes:
+        return None
+    data = real_data(pipeline.modality, source, request.split, request.n, conditional=True)
+    training = Training(request.classifier_steps)
+    features, _ = features_of(pipeline.modality, source, data, classifiers(request.out), training)
+    return features if isinstance(features, ClassifierFeatures) else None
+
+
+def _write(
+    request: Request, results: Results, sections: Sequence[Section], pipeline: Pipeline, result: Study | None
+) -> Path:
+    with ResultFolder(request.out, request.overwrite) as folder:
+        if result is not None:
+            results = results.model_copy(update={"outputs": _save_first(result, pipeline, folder.path)})
+        folder.write(results, sections)
+    return request.out
+
+
+def _save_first(result: Study, pipeline: Pipeline, folder: Path) -> list[Output]:
+    """The first few samples of the first row, as files of the modality."""
+    from cmmulti.evaluation.tables import SHOWN, decoded
+
+    samples, written = result.samples[0], []
+    for i in range(min(SHOWN, len(samples.x))):
+        file = pipeline.save(
+            decoded(pipeline.modality, samples, i), folder / f"sample-{samples.seeds[i]}{pipeline.modality.extension}"
+        )
+        label = None if samples.labels is None else int(samples.labels[i])
+        written.append(Output(file=file.relative_to(folder).as_posix(), seed=samples.seeds[i], label=label))
+    return written
+
+
+def _details(request: Request, source: DataSource, result: Study) -> dict[str, Any]:
+    accuracy = result.classifier_accuracy
+    return {
+        "rows": [row.row() for row in (*result.rows, result.floor)],
+        "data": _data(request, source),
+        "feature_hash": result.features.hash,
+        "features": result.features.name,
+        "classifier_accuracy": None if accuracy is None else {"as_they_are": accuracy[0], "as_shown": accuracy[1]},
+        "teacher": request.teacher,
+    }
+
+
+def _data(request: Request, source: DataSource) -> dict[str, Any]:
+    return {
+        "name": source.name,
+        "split": request.split,
+        "options": dict(source.options),
+        "n": request.n,
+        "seed": request.seed,
+    }
+
+
+def classifiers(out: Path) -> Path:
+    """Where trained classifiers are kept: beside the result folders, to be shared by the next evaluation."""
+    return out.absolute().parent / "classifiers"
+
+
+def _check(request: Request) -> None:
+    if request.n < 1:
+        raise UserError(f"n: expected at least 1, got {request.n}")
+    if not request.steps or min(request.steps) < 1:
+        raise UserError(f"steps: expected numbers of at least 1, got {list(request.steps)}")
+    if request.classifier_steps < 1:
+        raise UserError(f"classifier-steps: expected at least 1, got {request.classifier_steps}")
+    if not request.data.is_dir():
+        raise UserError(f"{request.data}: expected the folder that holds the data sets")
+    if is_main():
+        check_free(request.out, request.overwrite)
+
+
+def pairs(lines: Sequence[str], flag: str) -> dict[str, Any]:
+    """``KEY=VALUE`` lines as a mapping; values are read as YAML, hyphens in keys as underscores."""
+    found: dict[str, Any] = {}
+    for line in lines:
+        name, equals, text = line.partition("=")
+        if not equals or not name:
+            raise UserError(f"{flag} {line!r}: expected KEY=VALUE")
+        try:
+            found[name.replace("-", "_")] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"{flag} {line!r}: the value is not YAML ({error})") from error
+    return found
+
+
+def named_in(card: str) -> str | None:
+    """The first of ``datasets`` in the YAML head of a model card."""
+    head = re.match(r"---\n(.*?)\n---", card, re.DOTALL)
+    if head is None:
+        return None
+    try:
+        fields = yaml.safe_load(head.group(1))
+    except yaml.YAMLError:
+        return None
+    listed = fields.get("datasets") if isinstance(fields, dict) else None
+    return str(listed[0]) if isinstance(listed, list) and listed else None
+
+
+def _silent(line: str) -> None:
+    """Other processes say nothing."""

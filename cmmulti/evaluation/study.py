@@ -1,0 +1,158 @@
+"""A whole evaluation of free samples: real sets, classifier, samples of every number of steps, figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cmmulti.errors import UserError
+from cmmulti.evaluation.classifier import Training, cached_classifier
+from cmmulti.evaluation.features import ClassifierFeatures, Features, PrincipalComponents
+from cmmulti.evaluation.generation import TEACHER_STEPS, Figures, SampleSet, Yardstick, generate
+from cmmulti.evaluation.sets import RealSet, draw, needs_round_trip, round_trip
+from cmmulti.evaluation.statistics import Estimate, proportion
+from cmmulti.modality import DataSource, Modality, Split
+from cmmulti.pipeline import Pipeline
+from cmmulti.pipeline.processes import is_main
+
+REAL_SEED = 10_000
+"""Of the augmentation of real items, apart from that of any training run."""
+
+LARGEST_TRAIN = 50_000
+AUGMENTED_TRAIN = 8_000
+"""Training tensors drawn for the classifier and the search for copies, where items are augmented."""
+
+FEWEST = 16
+
+
+@dataclass(frozen=True)
+class RealData:
+    """The two parts of a data set.
+
+    Args:
+        train: every draw, in model space. shown, heldout: a first draw of each item, as the items show it.
+        unseen: ``heldout`` in model space. through: whether items show something else than model tensors.
+    """
+
+    train: RealSet
+    shown: RealSet
+    heldout: RealSet
+    unseen: RealSet
+    through: bool
+
+
+@dataclass(frozen=True)
+class Study:
+    """The outcome: the floor, a row per model and number of steps, and what they were measured with.
+
+    Args:
+        classifier_accuracy: on held-out items, as they are and as their items show them; None without labels.
+    """
+
+    floor: Figures
+    rows: list[Figures]
+    samples: list[SampleSet]
+    data: RealData
+    features: Features
+    classifier_accuracy: tuple[Estimate, Estimate] | None
+    notes: list[str]
+
+
+def study(
+    models: Sequence[tuple[str, Pipeline, Sequence[int]]],
+    source: DataSource,
+    split: Split,
+    n: int,
+    seed: int,
+    cache: Path,
+    training: Training,
+    tell: Callable[[str], None],
+) -> Study | None:
+    """Figures of every model on ``source``; None on processes other than the first.
+
+    Args:
+        models: (name, pipeline, numbers of steps); the first one's modality reads the data. split: the held-out part.
+        n: samples per row, and at most as many real items beside them. cache: where classifiers are kept. tell: progress.
+    """
+    if n < FEWEST:
+        raise UserError(f"n: expected at least {FEWEST} samples for figures with a meaning, got {n}")
+    modality = models[0][1].modality
+    tell("reading real items")
+    data = real_data(modality, source, split, n, bool(models[0][1].config.classes))
+    sets = []
+    for name, pipeline, steps in models:
+        for s in steps:
+            tell(f"sampling {n} with {name} in {s} step{'s' * (s > 1)}")
+            sets.append(generate(name, pipeline, n, s, seed, data.through))
+    if not is_main():
+        return None
+    tell("measuring")
+    features, accuracy = features_of(modality, source, data, cache, training)
+    yardstick = Yardstick(data.shown, data.heldout, data.train.x, data.unseen.x, features)
+    rows = [s.measured(yardstick) for s in sets]
+    return Study(yardstick.floor(), rows, sets, data, features, accuracy, _notes(data, features, n))
+
+
+def real_data(modality: Modality, source: DataSource, split: Split, n: int, conditional: bool) -> RealData:
+    """Draw both parts. Where items show something else than tensors, ``n`` of the train part go through decoding.
+
+    A conditional model is compared with items that have a label, as its samples do; copies are looked for among all.
+    """
+    train_part, heldout_part = modality.dataset(source, "train"), modality.dataset(source, split)
+    if len(heldout_part) < FEWEST:
+        raise UserError(f"data {source.name}: its {split} part has {len(heldout_part)} items; expected {FEWEST} or more")
+    taken = min(len(train_part), LARGEST_TRAIN)
+    train = draw(train_part, REAL_SEED, taken, max(1, AUGMENTED_TRAIN // taken))
+    unseen, first = draw(heldout_part, REAL_SEED + 1, n), train[:taken]
+    if conditional:
+        unseen, first = unseen.labelled, first.labelled
+    if min(len(unseen), len(first)) < FEWEST:
+        raise UserError(f"data {source.name}: a class-conditional model needs labels; expected {FEWEST} items with one")
+    through = needs_round_trip(modality, train.x)
+    if not through:
+        return RealData(train, first, unseen, unseen, through)
+    some = first[:n]
+    shown = RealSet(round_trip(modality, some.x, range(REAL_SEED, REAL_SEED + len(some))), some.labels)
+    heldout = RealSet(round_trip(modality, unseen.x, range(REAL_SEED, REAL_SEED + len(unseen))), unseen.labels)
+    return RealData(train, shown, heldout, unseen, through)
+
+
+def features_of(
+    modality: Modality, source: DataSource, data: RealData, cache: Path, training: Training
+) -> tuple[Features, tuple[Estimate, Estimate] | None]:
+    """A classifier's features where the data have labels, principal components where not; and its held-out accuracy."""
+    known, judged = data.train.labelled, data.heldout.labelled
+    if len(known) < FEWEST or not len(judged):
+        return PrincipalComponents(data.shown.x), None
+    identity: dict[str, Any] = {
+        "dataset": source.name,
+        "options": dict(source.options),
+        "modality": modality.name,
+        "settings": modality.settings.model_dump(mode="json"),
+    }
+    classes = int(known.labels.max()) + 1
+    features = ClassifierFeatures(cached_classifier(cache, identity, known, classes, training))
+    plain, shown = (
+        proportion(int((features.predict(part.x) == part.labels).sum()), len(part))
+        for part in (data.unseen.labelled, judged)
+    )
+    return features, (plain, shown)
+
+
+def teacher_steps(pipeline: Pipeline) -> list[int]:
+    """Levels for the teacher's row: 18, 35 evaluations, by Heun's method."""
+    if pipeline.model.role != "teacher":
+        raise UserError(f"teacher: expected a denoising teacher, got a {pipeline.model.role} model")
+    return [TEACHER_STEPS]
+
+
+def _notes(data: RealData, features: Features, n: int) -> list[str]:
+    notes = [
+        f"Features: {features.name} (hash {features.hash}); distances compare only within one hash, N and data set.",
+        f"{n} samples a row, {len(data.shown)} training items and {len(data.heldout)} held-out items.",
+    ]
+    if data.through:
+        notes.append("Samples and real items alike pass through decoding and encoding before features are taken.")
+    return notes

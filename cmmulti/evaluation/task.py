@@ -1,0 +1,116 @@
+"""How good an edit or a reconstruction is, over held-out items, beside its simpler answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from cmmulti.errors import UserError
+from cmmulti.evaluation.features import Features
+from cmmulti.evaluation.statistics import Estimate, mean_interval
+from cmmulti.modality import Item, TrainingSet
+from cmmulti.pipeline import Outcome, Pipeline
+
+FEATURE_DISTANCE = "feature_distance"
+
+
+@dataclass
+class Scores:
+    """Figures of one way to answer, an item at a time."""
+
+    name: str
+    steps: int | None = None
+    nfe: int | None = None
+    seconds: float = 0.0
+    each: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, figures: Mapping[str, float]) -> None:
+        for key, value in figures.items():
+            self.each.setdefault(key, []).append(float(value))
+
+    @property
+    def metrics(self) -> dict[str, Estimate]:
+        """Means over the items, with intervals."""
+        return {key: mean_interval(values) for key, values in self.each.items()}
+
+    def row(self) -> dict[str, Any]:
+        """Plain values, for JSON; ``seconds`` per item."""
+        n = max((len(v) for v in self.each.values()), default=0)
+        cost = {} if self.steps is None else {"steps": self.steps, "nfe": self.nfe, "seconds": self.seconds / max(n, 1)}
+        return {"name": self.name, "n": n, **cost, "metrics": {k: list(v) for k, v in self.metrics.items()}}
+
+
+@dataclass(frozen=True)
+class TaskRun:
+    """A task with its options over held-out items: every figure's rows, an example to show, and notes of the task."""
+
+    rows: list[Scores]
+    example: Outcome
+    notes: list[str]
+
+
+def verb_of(pipeline: Pipeline, task: str) -> str:
+    """``edit`` or ``reconstruct``; an unknown task is refused with those that exist."""
+    tasks = pipeline.modality.tasks
+    if task in tasks:
+        return tasks[task].verb
+    raise UserError(f"task {task!r}: the {pipeline.modality.name} modality has {', '.join(sorted(tasks)) or 'none'}")
+
+
+def evaluate_task(
+    models: Mapping[str, Pipeline],
+    data: TrainingSet,
+    indices: Sequence[int],
+    task: str,
+    options: Mapping[str, Any],
+    steps: Sequence[int],
+    seed: int,
+    features: Features | None,
+) -> TaskRun:
+    """Answer ``task`` on ``data.item(i)`` for every index, with every model and number of steps.
+
+    Args:
+        models: name -> pipeline; the first makes the baselines and lends its modality. A teacher beside it visits as
+            many levels, and so costs as many evaluations. options: of the task.
+        features: for the distance between result and truth in features; None to leave it out.
+
+    The truth is the task's own where it simulates a measurement, and the item where it edits.
+    """
+    first = next(iter(models.values()))
+    verb = verb_of(first, task)
+    rows = {(name, s): Scores(f"{name}, {s} step{'s' * (s > 1)}", s) for name in models for s in steps}
+    baselines: dict[str, Scores] = {}
+    example: Outcome | None = None
+    for number, index in enumerate(indices):
+        item = data.item(index)
+        for (name, s), scores in rows.items():
+            outcome = models[name].solve(verb, item, task, options, steps=s, seed=seed + number)
+            truth = item if outcome.truth is None else outcome.truth
+            scores.nfe, scores.seconds = outcome.nfe, scores.seconds + outcome.seconds
+            scores.add(figures(first, outcome.items[0], truth, outcome.mark, features))
+            if (name, s) == next(iter(rows)):
+                for simple, answer in outcome.baseline_items.items():
+                    baselines.setdefault(simple, Scores(simple)).add(figures(first, answer, truth, outcome.mark, features))
+            if example is None and s == max(steps):
+                example = outcome
+    if example is None:
+        raise UserError(f"task {task}: no held-out items to evaluate it on")
+    return TaskRun([*rows.values(), *baselines.values()], example, example.notes)
+
+
+def figures(pipeline: Pipeline, result: Item, truth: Item, mark: Any, features: Features | None) -> dict[str, float]:
+    """The modality's metrics, and the root-mean-square difference in features where they are given."""
+    values = dict(pipeline.modality.metrics(result, truth, mark))
+    if features is not None:
+        a, b = (features(pipeline.modality.encode(item)) for item in (result, truth))
+        values[FEATURE_DISTANCE] = float((a - b).square().mean().sqrt())
+    return values
+
+
+def chosen_items(data: TrainingSet, n: int, seed: int) -> list[int]:
+    """At most ``n`` numbers of items, spread by a seeded shuffle and then put in order."""
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    return sorted(int(i) for i in order[:n])

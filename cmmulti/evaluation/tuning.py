@@ -1,0 +1,65 @@
+"""Settings of simpler answers, chosen on validation items: a comparison with an untuned baseline shows nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import yaml
+
+from cmmulti.errors import UserError, unknown_name
+from cmmulti.evaluation.task import verb_of
+from cmmulti.modality import TrainingSet
+from cmmulti.pipeline import Pipeline
+
+RESULT = "result"
+
+
+def tuned(
+    pipeline: Pipeline,
+    data: TrainingSet,
+    indices: Sequence[int],
+    task: str,
+    options: Mapping[str, Any],
+    line: str,
+    steps: int,
+    seed: int,
+    tell: Callable[[str], None],
+) -> tuple[str, Any]:
+    """The option and value of ``NAME:KEY=V1,V2,...`` with the highest mean PSNR of answer NAME over ``indices``.
+
+    Args:
+        data: validation items. options: the task's other options. steps: of the model, where NAME is ``result``.
+    """
+    name, key, values = parsed(line)
+    scores = []
+    for value in values:
+        each = [_psnr(pipeline, data.item(i), task, {**options, key: value}, name, steps, seed) for i in indices]
+        scores.append(fmean(each))
+        tell(f"{name}, {key} = {value}: {scores[-1]:.2f} dB on {len(indices)} validation items")
+    return key, values[scores.index(max(scores))]
+
+
+def parsed(line: str) -> tuple[str, str, list[Any]]:
+    """``NAME:KEY=V1,V2,...`` in its parts."""
+    name, colon, rest = line.partition(":")
+    key, equals, text = rest.partition("=")
+    if not (name and colon and key and equals and text):
+        raise UserError(f"--tune {line!r}: expected NAME:KEY=V1,V2,...")
+    return name, key.replace("-", "_"), [yaml.safe_load(v) for v in text.split(",")]
+
+
+def _psnr(pipeline: Pipeline, item: Any, task: str, options: Mapping[str, Any], name: str, steps: int, seed: int) -> float:
+    # A baseline does not look at the samples: one step is enough to have it.
+    steps = steps if name == RESULT else 1
+    outcome = pipeline.solve(verb_of(pipeline, task), item, task, options, steps=steps, seed=seed)
+    truth = item if outcome.truth is None else outcome.truth
+    if name == RESULT:
+        answer = outcome.items[0]
+    else:
+        makers = {} if outcome.assignment is None else outcome.assignment.baselines
+        if name not in makers:
+            raise unknown_name(f"baseline of task {task}", name, makers)
+        answer = makers[name]()
+    return pipeline.modality.metrics(answer, truth, outcome.mark)["psnr"]
