@@ -93,7 +93,9 @@ def _header(path: Path, file: Any) -> Any:
     sizes = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
     found = next((sizes[n] for order in ("little", "big") for n in sizes if int.from_bytes(first, order) == n), None)
     if found is None:
-        raise UserError(f"{path}: not a NIfTI file (it begins with {first!r}, expected the header size 348 or 540)")
+        raise UserError(
+            f"{path}: neither NIfTI nor DICOM (it begins with {first!r}; expected NIfTI's header size, 348 or 540)"
+        )
     block = first + file.read(found.sizeof_hdr - 4)
     if len(block) < found.sizeof_hdr:
         raise UserError(f"{path}: the file ends within the NIfTI header, after {len(block)} bytes")
@@ -209,6 +211,11 @@ def image(volume: Volume) -> nib.Nifti1Image:
         made.set_sform(volume.affine, code=2)
         made.header.set_xyzt_units("mm")
         made.header.set_zooms([*volume.voxel_mm, *[1.0] * len(volume.trailing)])
+    elif not np.allclose(header.get_best_affine(), volume.affine, atol=1e-4):
+        # A part of the scan, or a resampled one: the same codes, another place.
+        codes = int(header["qform_code"]), int(header["sform_code"])
+        made.set_qform(volume.affine, code=codes[0])
+        made.set_sform(volume.affine, code=codes[1] or 2)
     if data.dtype.kind in "iu" or (volume.slope, volume.inter) != (1.0, 0.0):
         made.header.set_slope_inter(volume.slope, volume.inter)
     else:
