@@ -1,0 +1,23 @@
+"""``cmmulti export RUN --out DIR``: make a model folder from a run's newest checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser("export", help="make a model folder from a run", description=__doc__)
+    parser.add_argument("folder", type=Path, metavar="RUN", help="folder of the run")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="model folder to write")
+    parser.add_argument("--ema", metavar="PROFILE", help="half-life-0.05, sigma-rel-0.1, raw (default: the config's)")
+    parser.add_argument("--half", action="store_true", help="store the weights in half precision")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    from cmmulti.training.export import export
+
+    export(args.folder, args.out, args.ema, args.half)
+    print(args.out)

@@ -1,0 +1,37 @@
+"""``cmmulti train CONFIG``: train a model as a YAML file says."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser("train", help="train a model from a YAML config", description=__doc__)
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, such as configs/image/digits-edm.yaml")
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=v", help="change one key (repeatable)")
+    parser.add_argument("--out", type=Path, metavar="RUN", help="folder of the run (default: runs/<name of CONFIG>)")
+    parser.add_argument("--init", metavar="MODEL", help="start from a trained model: a folder or a shipped name")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in RUN")
+    parser.add_argument("--dry-run", action="store_true", help="check everything, take one gradient, write nothing")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    from cmmulti.config import load_config, to_yaml
+    from cmmulti.training.run import dry_run, train
+
+    overrides = list(args.set)
+    if args.init is not None:
+        import json
+
+        overrides.append(f"init={json.dumps(args.init)}")
+    config = load_config(args.config, overrides)
+    if args.dry_run:
+        print(to_yaml(config.model_dump(mode="json")), end="")
+        print(dry_run(config))
+        return
+    out = args.out or Path("runs") / args.config.stem
+    train(config, out, args.resume)
+    print(out)

@@ -1,0 +1,179 @@
+"""From a mapping to a run with no gaps: every section checked, every default named.
+
+Methods, modalities and networks are asked for by name, and each checks its own settings. All mistakes of a config are
+told at once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from cmmulti import registry
+from cmmulti.config.checking import checked, mistakes
+from cmmulti.config.schema import EMAConfig, PieceConfig, RunConfig
+from cmmulti.config.text import read_yaml, with_overrides
+from cmmulti.errors import UserError
+
+DATA_KEYS = ("dims", "in_channels")
+"""What an adapter tells a network other than the default one: the shape of the data, where the network has such a setting."""
+
+
+def load_config(path: Path, overrides: typing.Iterable[str] = (), where: str | None = None) -> RunConfig:
+    """The resolved run of a YAML file with ``--set`` on top.
+
+    Raises:
+        UserError: one line with every mistake in it.
+    """
+    return resolve(with_overrides(read_yaml(path), overrides), where or str(path))
+
+
+def resolve(values: Mapping[str, Any], where: str = "config") -> RunConfig:
+    """Check ``values`` and fill what they leave open from the method and the adapter."""
+    wrong: list[str] = []
+    try:
+        config = RunConfig.model_validate(dict(values))
+    except ValidationError as error:
+        wrong += mistakes(error, RunConfig)
+        config = None
+    pieces = _Pieces(values, wrong)
+    method, modality = pieces.method(), pieces.modality()
+    network = pieces.network(modality)
+    if wrong or config is None:
+        raise UserError(f"{where}: " + "; ".join(wrong))
+    recommended = method.recommended()
+    optimizer, ema, trainer, preview = config.optimizer, config.ema, config.trainer, config.preview
+    optimizer = optimizer.model_copy(
+        update={
+            "name": optimizer.name or recommended.optimizer,
+            "learning_rate": optimizer.learning_rate or recommended.learning_rate,
+            "betas": optimizer.betas or recommended.betas,
+        }
+    )
+    half_lives = tuple(recommended.ema) if ema.half_lives is None else ema.half_lives
+    ema = ema.model_copy(update={"half_lives": half_lives})
+    ema = ema.model_copy(update={"export": _exported(ema, where)})
+    trainer = trainer.model_copy(update={"clip": recommended.clip if trainer.clip is None else trainer.clip})
+    if preview.steps is None:
+        preview = preview.model_copy(update={"steps": (18,) if method.role == "teacher" else (1, 2)})
+    return config.model_copy(
+        update={
+            "modality": _piece(config.modality.name, modality.settings.model_dump(mode="json")),
+            "network": _piece(config.network.name, network),
+            "method": _piece(config.method.name, method.settings.model_dump(mode="json")),
+            "optimizer": optimizer,
+            "ema": ema,
+            "trainer": trainer,
+            "preview": preview,
+        }
+    )
+
+
+def profiles(ema: EMAConfig) -> list[str]:
+    """Names of the averages that a resolved config tracks, in order."""
+    return [f"half-life-{h:g}" for h in ema.half_lives or ()] + [f"sigma-rel-{s:g}" for s in ema.sigma_rel]
+
+
+def signature_model(function: Callable[..., Any]) -> type[BaseModel]:
+    """A pydantic model of a constructor's keyword arguments, from its signature."""
+    fields: dict[str, Any] = {}
+    extra = "forbid"
+    hints = _hints(function)
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            extra = "allow"
+        elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
+            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+            fields[name] = (hints.get(name, Any), default)
+    config = ConfigDict(extra=extra, arbitrary_types_allowed=True, protected_namespaces=())  # type: ignore[typeddict-item]
+    model: type[BaseModel] = create_model("Settings", __config__=config, **fields)
+    return model
+
+
+class _Pieces:
+    """Loads and checks the registered pieces of a config, noting mistakes instead of raising at the first."""
+
+    def __init__(self, values: Mapping[str, Any], wrong: list[str]) -> None:
+        self.values, self.wrong = values, wrong
+
+    def method(self) -> Any:
+        return self._made("methods", "method")
+
+    def modality(self) -> Any:
+        return self._made("modalities", "modality")
+
+    def network(self, modality: Any) -> dict[str, Any]:
+        """All settings of the network: the adapter's defaults below the config's own."""
+        given = self._section("network", {"name": "unet"})
+        if given is None:
+            return {}
+        name, settings = given
+        try:
+            maker = registry.load("networks", name)
+            model = signature_model(maker)
+        except UserError as error:
+            self.wrong.append(f"network.name: {error}")
+            return {}
+        known = set(model.model_fields)
+        defaults = {} if modality is None else modality.network()
+        if name != "unet":
+            defaults = {k: v for k, v in defaults.items() if k in DATA_KEYS and k in known}
+        merged = {**defaults, **settings}
+        if modality is None:  # its mistake is told already; only what is written can be checked
+            merged = {k: v for k, v in merged.items() if k not in known}
+        try:
+            model.model_validate(merged)
+        except ValidationError as error:
+            lacking = [m for m in mistakes(error, model) if modality is not None or not m.startswith("missing")]
+            self.wrong += [f"network: {m}" for m in lacking]
+        return merged
+
+    def _made(self, group: str, section: str) -> Any:
+        given = self._section(section, None)
+        if given is None:
+            return None
+        name, settings = given
+        try:
+            kind = registry.load(group, name)
+        except UserError as error:
+            self.wrong.append(f"{section}.name: {error}")
+            return None
+        try:
+            return kind(checked(kind.Settings, settings, section))
+        except UserError as error:
+            self.wrong.append(str(error))
+            return None
+
+    def _section(self, name: str, default: dict[str, Any] | None) -> tuple[str, dict[str, Any]] | None:
+        """Name and settings of a piece; None where the structure is wrong, which the schema has told."""
+        section = self.values.get(name, default)
+        if not isinstance(section, Mapping) or not isinstance(section.get("name"), str):
+            return None
+        return section["name"], {str(k): v for k, v in section.items() if k != "name"}
+
+
+def _exported(ema: EMAConfig, where: str) -> str:
+    names = profiles(ema)
+    if ema.export is None:
+        count = len(ema.half_lives or ())
+        return "raw" if not names else names[count - 1 if count else -1]
+    if ema.export != "raw" and ema.export not in names:
+        raise UserError(f"{where}: ema.export = {ema.export!r}: expected one of {', '.join([*names, 'raw'])}")
+    return ema.export
+
+
+def _piece(name: str, settings: Mapping[str, Any]) -> PieceConfig:
+    return PieceConfig.model_validate({"name": name, **settings})
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    target = function.__init__ if inspect.isclass(function) else function
+    try:
+        return typing.get_type_hints(target)
+    except (NameError, TypeError):
+        return {}

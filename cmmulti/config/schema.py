@@ -1,0 +1,183 @@
+"""Everything that a run can be told, with every default. This is the reference of configs.
+
+A default of ``None`` is filled in by :func:`cmmulti.config.resolve.resolve`: from the method's paper, from the adapter, or
+from the data. The resolved config, saved beside the run, has no such gaps but for those that mean "none".
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys are mistakes, nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class PieceConfig(BaseModel):
+    """A registered piece: its name, and its own settings beside it, which the piece itself checks."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class DataConfig(Section):
+    """``data:`` which data, and how it is fed.
+
+    ``name``: a data set, or ``folder``. ``root``: the folder that holds data sets (or the files); null reads
+    ``CMMULTI_DATA``. ``options``: further settings of the data set. ``batch_size``: images per optimiser step, over all
+    devices and accumulated batches. ``workers``: loading processes per device. ``on_bad_file``: ``error`` or ``skip``.
+    """
+
+    name: str
+    root: Path | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    batch_size: PositiveInt = 64
+    workers: NonNegativeInt = 0
+    on_bad_file: Literal["error", "skip"] = "error"
+
+
+class OptimizerConfig(Section):
+    """``optimizer:`` null is the method's recommendation.
+
+    ``warmup_steps``: linear rise from 0. ``decay``: of the rate after the fraction ``decay_start`` of the budget:
+    ``linear`` or ``cosine`` down to 0 at the end, ``inverse-sqrt`` as 1 / sqrt(step / (decay_start * max_steps)).
+    """
+
+    name: Literal["radam", "adam", "adamw"] | None = None
+    learning_rate: float | None = Field(None, gt=0)
+    betas: tuple[float, float] | None = None
+    eps: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    warmup_steps: NonNegativeInt = 0
+    decay: Literal["constant", "linear", "cosine", "inverse-sqrt"] = "constant"
+    decay_start: float = Field(0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> OptimizerConfig:
+        if self.betas is not None and not all(0 <= b < 1 for b in self.betas):
+            raise ValueError(f"betas: expected two numbers in [0, 1), got {list(self.betas)}")
+        if self.decay == "inverse-sqrt" and self.decay_start == 0:
+            raise ValueError("decay: inverse-sqrt needs decay_start above 0")
+        return self
+
+
+class EMAConfig(Section):
+    """``ema:`` averages of the weights, all tracked at once.
+
+    ``half_lives``: of exponential averages, in fractions of the budget; null is the method's recommendation.
+    ``sigma_rel``: relative widths of power-function averages (EDM2, arXiv 2312.02696). ``ramp``: half-lives are at most
+    this fraction of the steps done, 0 for no ramp; not used by a run that starts from a trained model.
+    ``export``: the profile that previews and ``cmmulti export`` use (``half-life-0.05``, ``sigma-rel-0.1``, ``raw`` for
+    the weights themselves); null is the last half-life, or the last width where there is no half-life.
+    """
+
+    half_lives: tuple[float, ...] | None = None
+    sigma_rel: tuple[float, ...] = ()
+    ramp: float = Field(0.05, ge=0, le=1)
+    export: str | None = None
+
+    @model_validator(mode="after")
+    def _ranges(self) -> EMAConfig:
+        if any(not 0 < h <= 1 for h in self.half_lives or ()):
+            raise ValueError(f"half_lives: expected fractions of the budget in (0, 1], got {list(self.half_lives or ())}")
+        if any(not 0 < s < 0.288 for s in self.sigma_rel):
+            raise ValueError(f"sigma_rel: expected widths in (0, 0.288), got {list(self.sigma_rel)}")
+        return self
+
+
+class TrainerConfig(Section):
+    """``trainer:`` how long and on what.
+
+    ``max_steps``: optimiser steps, the budget. ``seed``: of everything random. ``accelerator``: ``auto`` takes a GPU where
+    there is one. ``devices`` per node and ``nodes``; ``strategy`` ``auto`` is one device, or DDP for several.
+    ``precision``: ``bf16-mixed`` computes networks in bfloat16. ``accumulate``: batches per optimiser step.
+    ``clip``: largest gradient norm, 0 for none, null is the method's recommendation. ``compile``: ``torch.compile``.
+    ``threads``: CPU threads, null leaves PyTorch's choice.
+    """
+
+    max_steps: PositiveInt = 10_000
+    seed: NonNegativeInt = 0
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
+    devices: PositiveInt = 1
+    nodes: PositiveInt = 1
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    accumulate: PositiveInt = 1
+    clip: float | None = Field(None, ge=0)
+    compile: bool = False
+    threads: PositiveInt | None = None
+
+
+class CheckpointConfig(Section):
+    """``checkpoint:`` one every ``every_steps`` and at the end; the newest ``keep`` stay."""
+
+    every_steps: PositiveInt = 1000
+    keep: PositiveInt = 2
+
+
+class PreviewConfig(Section):
+    """``preview:`` ``n`` samples every ``every_steps`` (0: none), from seeds ``seed .. seed + n - 1``.
+
+    ``steps``: noise levels of each preview, one set of files per entry; null is 1 and 2, or 18 for a teacher.
+    """
+
+    every_steps: NonNegativeInt = 1000
+    n: PositiveInt = 8
+    steps: tuple[PositiveInt, ...] | None = None
+    seed: NonNegativeInt = 0
+
+
+class LogConfig(Section):
+    """``log:`` a row in ``log.csv`` and a point in TensorBoard every ``every_steps``."""
+
+    every_steps: PositiveInt = 50
+    tensorboard: bool = True
+
+
+class RunConfig(Section):
+    """A whole run.
+
+    ``label_dropout``: share of the labels that are forgotten, so that the model also knows samples without a class.
+    ``sigma_data``: standard deviation of the training tensors; null measures it. ``sigma_max``: highest noise level.
+    ``init``: a model folder or shipped name whose weights the student starts from. ``teacher``: one that is distilled;
+    null is ``init``.
+    """
+
+    modality: PieceConfig
+    data: DataConfig
+    network: PieceConfig = PieceConfig(name="unet")
+    method: PieceConfig
+    optimizer: OptimizerConfig = OptimizerConfig()
+    ema: EMAConfig = EMAConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    preview: PreviewConfig = PreviewConfig()
+    log: LogConfig = LogConfig()
+    label_dropout: float = Field(0.1, ge=0, le=1)
+    sigma_data: float | None = Field(None, gt=0)
+    sigma_max: float = Field(80.0, gt=0)
+    init: str | None = None
+    teacher: str | None = None
+
+    @model_validator(mode="after")
+    def _shares(self) -> RunConfig:
+        parts = self.trainer.devices * self.trainer.nodes * self.trainer.accumulate
+        if self.data.batch_size % parts:
+            raise ValueError(
+                f"data.batch_size = {self.data.batch_size}: expected a multiple of devices * nodes * accumulate = {parts}"
+            )
+        return self
+
+    @property
+    def processes(self) -> int:
+        """Training processes over all nodes."""
+        return self.trainer.devices * self.trainer.nodes

@@ -1,0 +1,101 @@
+"""A config as text: YAML in, ``--set a.b=v`` on top, YAML out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cmmulti.errors import UserError
+
+LARGEST = 1_000_000
+"""Bytes of the largest config that is read."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that reads ``1e-4`` as a number and refuses a key that is given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is given twice", key.start_mark)
+            if isinstance(key.value, str):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)$"),
+    list("-+.0123456789"),
+)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        UserError: the file is missing, too large, no YAML, or no mapping; the line is named.
+    """
+    try:
+        if path.stat().st_size > LARGEST:
+            raise UserError(f"{path}: {path.stat().st_size} bytes; expected a config of at most {LARGEST}")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as a config ({getattr(error, 'strerror', None) or error})") from error
+    value = _parse(text, str(path))
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: expected a mapping of sections (modality, data, method, ...), got {_kind(value)}")
+    return {str(k): v for k, v in value.items()}
+
+
+def with_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """``values`` with ``a.b=v`` applied in order; ``v`` is read as YAML, so that ``8``, ``true``, ``[1, 2]`` and ``null``
+    are what they look like. Sections are made where they are missing; whether a key exists is checked afterwards.
+    """
+    result = _copied(values)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        parts = key.strip().split(".")
+        if not equals or not all(parts):
+            raise UserError(f"--set {override}: expected a.b=value")
+        section = result
+        for i, part in enumerate(parts[:-1]):
+            inner = section.get(part)
+            if inner is None:
+                inner = section[part] = {}
+            if not isinstance(inner, dict):
+                raise UserError(f"--set {override}: {'.'.join(parts[: i + 1])} is {inner!r}, not a section")
+            section = inner
+        section[parts[-1]] = _parse(text, f"--set {override}")
+    return result
+
+
+def to_yaml(values: Mapping[str, Any]) -> str:
+    """YAML in the order of ``values``."""
+    return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
+        raise UserError(f"{where}: not valid YAML ({_problem(error)})") from error
+
+
+def _problem(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    place = f", line {mark.line + 1}" if mark is not None else ""
+    return f"{getattr(error, 'problem', None) or error}{place}"
+
+
+def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _copied(v) if isinstance(v, Mapping) else v for k, v in values.items()}
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else type(value).__name__

@@ -1,0 +1,162 @@
+"""The parts of a run, made from its resolved config."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from cmmulti import registry
+from cmmulti.conditioning import NULL_LABEL
+from cmmulti.config import RunConfig
+from cmmulti.errors import UserError
+from cmmulti.methods.base import Method
+from cmmulti.modality import DataSource, Modality, TrainingSet
+from cmmulti.model import Model
+from cmmulti.pipeline import Pipeline
+from cmmulti.pipeline.folder import Piece, PipelineConfig
+from cmmulti.randomness import key
+from cmmulti.training.data import Examples, measured_sigma_data
+
+
+@dataclass
+class Parts:
+    """What trains: the config with ``sigma_data`` filled in, and what it names."""
+
+    config: RunConfig
+    modality: Modality
+    examples: Examples
+    method: Method
+    model: Model
+    teacher: Model | None
+    classes: list[str]
+
+
+def build(config: RunConfig) -> Parts:
+    """Load the data, make the model (from ``init`` where given) and the method.
+
+    Raises:
+        UserError: the data is not there or does not fit the network, or ``init`` is of another architecture or modality.
+    """
+    modality = build_modality(config)
+    examples = training_examples(config, modality)
+    classes = class_names(config, examples.source)
+    init = load_pipeline(config.init, config) if config.init else None
+    if config.sigma_data is None:
+        sigma_data = init.config.sigma_data if init is not None else measured_sigma_data(examples)
+        config = config.model_copy(update={"sigma_data": sigma_data})
+    method = build_method(config)
+    model = build_model(config, method, classes)
+    if init is not None:
+        copy_weights(init, model, config)
+    teacher = load_teacher(config, init)
+    return Parts(config, modality, examples, method, model, teacher, classes)
+
+
+def build_modality(config: RunConfig) -> Modality:
+    """The adapter of a resolved config."""
+    kind = registry.load("modalities", config.modality.name)
+    modality: Modality = kind(kind.Settings(**config.modality.settings))
+    return modality
+
+
+def build_method(config: RunConfig) -> Method:
+    """The method of a resolved config."""
+    kind = registry.load("methods", config.method.name)
+    method: Method = kind(kind.Settings(**config.method.settings))
+    return method
+
+
+def training_examples(config: RunConfig, modality: Modality) -> Examples:
+    """The train split, checked to hold something."""
+    data = config.data
+    source = DataSource(name=data.name, root=data.root, on_bad_file=data.on_bad_file, options=data.options)
+    training_set = modality.dataset(source, "train")
+    if len(training_set) == 0:
+        raise UserError(f"data.name = {data.name!r}: the train split holds nothing")
+    return Examples(training_set, config.trainer.seed, modality.shape, data.on_bad_file == "skip")
+
+
+def class_names(config: RunConfig, data: TrainingSet) -> list[str]:
+    """A name per class that the network is told; the data set's own names where it has them."""
+    classes = int(config.network.settings.get("classes", 0) or 0)
+    if not classes:
+        return []
+    highest = int(data.labels.max()) if len(data.labels) else NULL_LABEL
+    if highest >= classes:
+        raise UserError(f"network.classes = {classes}: the data has label {highest}; expected at least {highest + 1}")
+    if highest == NULL_LABEL:
+        raise UserError(f"network.classes = {classes}: the data {config.data.name!r} has no labels; expected 0")
+    names = getattr(data, "classes", None)
+    return [str(n) for n in names] if names and len(names) == classes else [str(i) for i in range(classes)]
+
+
+def pipeline_config(config: RunConfig, method: Method, classes: list[str]) -> PipelineConfig:
+    """What ``config.json`` of the exported model will say."""
+    sigma_data = config.sigma_data or 0.5
+    form = method.parameterization(sigma_data)
+    return PipelineConfig(
+        modality=Piece(name=config.modality.name, settings=config.modality.settings),
+        network=Piece(name=config.network.name, settings=config.network.settings),
+        parameterization=Piece(name=form.kind, settings=_settings_of(form)),
+        role=method.role,
+        method=config.method.name,
+        sigma_data=sigma_data,
+        sigma_max=config.sigma_max,
+        classes=classes,
+    )
+
+
+def build_model(config: RunConfig, method: Method, classes: list[str]) -> Model:
+    """The student with fresh weights that depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(key(config.trainer.seed, "init"))
+        return pipeline_config(config, method, classes).build_model()
+
+
+def load_pipeline(name: str, config: RunConfig) -> Pipeline:
+    """A trained model to start from or to distil, refused unless it is of the same modality."""
+    pipeline = Pipeline.from_pretrained(name)
+    if pipeline.config.modality.name != config.modality.name:
+        raise UserError(f"{name}: a model of modality {pipeline.config.modality.name!r}; expected {config.modality.name!r}")
+    theirs = pipeline.modality.settings.model_dump(mode="json")
+    if different := sorted(k for k, v in config.modality.settings.items() if theirs.get(k) != v):
+        told = ", ".join(f"{k} = {theirs.get(k)!r}, expected {config.modality.settings[k]!r}" for k in different)
+        raise UserError(f"{name}: a model of other {config.modality.name} settings: {told}")
+    return pipeline
+
+
+def copy_weights(source: Pipeline, model: Model, config: RunConfig) -> None:
+    """Start ``model`` from the weights of ``source``, refused where the networks differ."""
+    theirs, mine = source.model.network.state_dict(), model.network.state_dict()
+    wrong = [n for n in sorted(theirs.keys() | mine.keys()) if n not in theirs or n not in mine]
+    wrong += [n for n in theirs if n in mine and theirs[n].shape != mine[n].shape]
+    if wrong or source.config.network.name != config.network.name:
+        raise UserError(
+            f"init = {config.init!r}: of another architecture ({len(wrong)} tensors differ{f', first {wrong[0]}' if wrong else ''}); "
+            f"its network is {source.config.network.name} {source.config.network.settings}"
+        )
+    model.network.load_state_dict(theirs)
+
+
+def load_teacher(config: RunConfig, init: Pipeline | None) -> Model | None:
+    """The frozen teacher: ``teacher``, or ``init`` for a method that needs one."""
+    if config.teacher is not None:
+        teacher: Model | None = load_pipeline(config.teacher, config).model
+    else:
+        needed = registry.load("methods", config.method.name).needs_teacher
+        teacher = init.model if init is not None and needed else None
+    if teacher is not None:
+        teacher.eval().requires_grad_(False)
+    return teacher
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Number of trainable weights."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def _settings_of(form: Any) -> dict[str, Any]:
+    return asdict(form) if is_dataclass(form) and not isinstance(form, type) else {}

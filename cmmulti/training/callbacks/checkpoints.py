@@ -1,0 +1,24 @@
+"""Save the run every so often and at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pytorch_lightning import Trainer
+
+from cmmulti.training import checkpoint
+from cmmulti.training.callbacks.base import AfterStep, is_due
+from cmmulti.training.module import TrainingModule
+
+
+class Checkpoints(AfterStep):
+    """``step-NNNNNNNN.ckpt`` in the run's folder, written by the first process."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def after_step(self, trainer: Trainer, module: TrainingModule) -> None:
+        settings = module.config.checkpoint
+        if is_due(module, settings.every_steps) and trainer.is_global_zero:
+            checkpoint.save(checkpoint.state_of(module, trainer.optimizers[0]), self.folder, settings.keep)

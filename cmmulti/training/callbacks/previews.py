@@ -1,0 +1,94 @@
+"""Samples at fixed seeds while training, as files and in TensorBoard. They draw nothing from the run's randomness."""
+
+from __future__ import annotations
+
+import io
+import wave
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from pytorch_lightning import Trainer
+
+from cmmulti.errors import UserError
+from cmmulti.media import Media, Picture, Player
+from cmmulti.modality import Modality
+from cmmulti.model import Model
+from cmmulti.pipeline import Pipeline
+from cmmulti.files import replacing
+from cmmulti.pipeline.folder import PipelineConfig
+from cmmulti.randomness import SampleRandomness
+from cmmulti.training.callbacks.base import AfterStep, is_due
+from cmmulti.training.callbacks.log import Log
+from cmmulti.training.export import load_average
+from cmmulti.training.module import TrainingModule
+
+
+class Previews(AfterStep):
+    """``previews/step-NNNNNNNN-Ksteps.png`` (and ``.wav``): samples of the average that will be exported."""
+
+    def __init__(self, folder: Path, modality: Modality, config: PipelineConfig, log: Log) -> None:
+        super().__init__()
+        self.folder, self.modality, self.config, self.log_rows = folder / "previews", modality, config, log
+        self._model: Model | None = None
+
+    def after_step(self, trainer: Trainer, module: TrainingModule) -> None:
+        every = module.config.preview.every_steps
+        if not every or not is_due(module, every) or not trainer.is_global_zero:
+            return
+        if self._model is None:
+            with torch.random.fork_rng(devices=[]):
+                self._model = self.config.build_model().to(module.device).eval()
+        load_average(module, self._model, module.config.ema.export or "raw")
+        pipeline = Pipeline(self._model, self.modality, self.config)
+        for steps in module.config.preview.steps or (1,):
+            self._preview(pipeline, module, steps)
+
+    def _preview(self, pipeline: Pipeline, module: TrainingModule, steps: int) -> None:
+        settings = module.config.preview
+        seeds = list(range(settings.seed, settings.seed + settings.n))
+        panels = {}
+        for seed in seeds:
+            randomness = SampleRandomness([seed])
+            labels = pipeline.labels_for([seed], None)
+            samples = pipeline.sampler().sample(
+                pipeline.model, (1, *self.modality.shape), pipeline.levels(steps), randomness, pipeline._condition(labels, None)
+            )
+            decoded = self.modality.decode(samples.x.cpu(), None, SampleRandomness([seed], "decode"))
+            panels[f"seed {seed}"] = decoded
+        stem = f"step-{module.step:08d}-{steps}steps"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for i, medium in enumerate(self.modality.render(panels)):
+                self._keep(medium, f"{stem}-{i}", f"preview/{steps}steps/{i}", module.step)
+        except OSError as error:
+            raise UserError(f"{self.folder}: cannot write previews ({error.strerror or error})") from error
+
+    def _keep(self, medium: Media, name: str, tag: str, step: int) -> None:
+        writer = self.log_rows.writer
+        if isinstance(medium, Player):
+            with replacing(self.folder / f"{name}.wav") as part:
+                part.write_bytes(medium.wav)
+            if writer is not None and (sound := _samples(medium.wav)) is not None:
+                writer.add_audio(tag, torch.from_numpy(sound[0]), step, sound[1])
+            if medium.picture is not None:
+                self._keep(medium.picture, name, tag, step)
+        elif isinstance(medium, Picture):
+            with replacing(self.folder / f"{name}.png") as part:
+                part.write_bytes(medium.png)
+            if writer is not None:
+                with Image.open(io.BytesIO(medium.png)) as image:
+                    writer.add_image(tag, np.asarray(image.convert("RGB")), step, dataformats="HWC")
+
+
+def _samples(wav: bytes) -> tuple[np.ndarray, int] | None:
+    """Mono samples in [-1, 1] and their rate, of 16-bit PCM; other encodings have no place in TensorBoard."""
+    try:
+        with wave.open(io.BytesIO(wav)) as file:
+            if file.getsampwidth() != 2:
+                return None
+            data = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, file.getnchannels())
+            return data.mean(1, dtype=np.float32) / 32768, file.getframerate()
+    except wave.Error:
+        return None

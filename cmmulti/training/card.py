@@ -1,0 +1,51 @@
+"""The model card, written from the run."""
+
+from __future__ import annotations
+
+import yaml
+
+from cmmulti.config import RunConfig
+from cmmulti.model import Model
+from cmmulti.pipeline.folder import parameters
+from cmmulti.registry import load
+from cmmulti.training.folder import RunRecord
+
+
+def model_card(
+    config: RunConfig, record: RunRecord, model: Model, step: int, profile: str, name: str, seconds: float = 0.0
+) -> str:
+    """Markdown with a YAML head: what the model is, what it was trained on, how, and what it is not for."""
+    head = {
+        "library_name": "cmmulti",
+        "license": str(config.data.options.get("license", "other")),
+        "datasets": [config.data.name],
+        "tags": ["consistency-models" if model.role != "teacher" else "diffusion", config.modality.name, config.method.name],
+    }
+    paper = getattr(load("methods", config.method.name), "paper", "")
+    what = {"teacher": "a denoising teacher", "consistency": "a consistency model", "two-time": "a two-time model"}
+    rows = {
+        "modality": config.modality.name,
+        "data": f"{config.data.name}, train split"
+        + (f", {record.examples} examples" if record.examples else ""),
+        "classes": ", ".join(record.classes) or "none",
+        "method": f"{config.method.name} ({paper})",
+        "network": f"{config.network.name}, {parameters(model.network)} parameters",
+        "steps": f"{step} of {config.trainer.max_steps}, batch {config.data.batch_size} ({step * config.data.batch_size} images)",
+        "weights": f"average {profile}" if profile != "raw" else "raw, no average",
+        "sigma_data, sigma_max": f"{config.sigma_data:g}, {config.sigma_max:g}",
+        "seed": config.trainer.seed,
+        "device": record.device or "unknown",
+        "time": f"{seconds / 60:.1f} minutes" if seconds else "unknown",
+        "command": f"`{record.command}`" if record.command else "unknown",
+        "cmmulti": record.version or "unknown",
+    }
+    table = "\n".join(f"| {k} | {str(v).replace('|', '/')} |" for k, v in rows.items())
+    return (
+        f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n# {name}\n\n"
+        f"This is {what[model.role]} for {config.modality.name}, trained by `cmmulti train`.\n\n"
+        f"| | |\n| --- | --- |\n{table}\n\n"
+        f"Use: `cmmulti sample FOLDER --n 16 --steps {'18' if model.role == 'teacher' else '2'} --seed 0 --out DIR`.\n\n"
+        "Held-out figures: not measured yet; `cmmulti evaluate` makes them.\n\n"
+        "Licence: the weights derive from the data set above; its licence applies to what may be done with them.\n\n"
+        "Research use. Not a medical device, and not a source of evidence about any person.\n"
+    )

@@ -1,0 +1,137 @@
+"""From a training set to batches: augmentation keyed by (seed, epoch, index), bad files told by name."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from cmmulti.errors import UserError
+from cmmulti.modality import TrainingSet
+from cmmulti.randomness import key
+from cmmulti.training.order import Order, Place, StepBatches
+
+REPLACEMENTS = 20
+"""How many examples in a row may be unreadable before a run that skips bad files gives up."""
+
+
+class Batch(NamedTuple):
+    """Clean tensors (B, C, *spatial), labels (B,), and where each came from (indices of the training set)."""
+
+    x: Tensor
+    label: Tensor
+    index: Tensor
+
+
+class BadBatch(NamedTuple):
+    """A batch that could not be loaded, and why; loading processes hand it over, since they cannot raise in one line."""
+
+    reason: str
+
+
+class Examples(Dataset[tuple[Tensor, int, int]]):
+    """The examples of a training set by :class:`Place`, checked.
+
+    Args:
+        source: the training set. seed: of the run. shape: (C, *spatial) expected. skip: replace an unreadable example by
+            another one, chosen by its place, instead of stopping.
+    """
+
+    def __init__(self, source: TrainingSet, seed: int, shape: Sequence[int], skip: bool) -> None:
+        self.source, self.seed, self.shape, self.skip = source, seed, tuple(shape), skip
+        self._told: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, place: Place) -> tuple[Tensor, int, int]:
+        generator = torch.Generator().manual_seed(key(self.seed, "augment", place.epoch, place.index))
+        index = place.index
+        for attempt in range(REPLACEMENTS):
+            try:
+                return self.tensor(index, generator), int(self.source.labels[index]), index
+            except UserError as error:
+                if not self.skip:
+                    raise
+                self._tell(index, error)
+                index = key(self.seed, "replace", place.epoch, place.index, attempt) % len(self.source)
+        raise UserError(f"data: {REPLACEMENTS} unreadable files in a row, the last {self.source.names[index]}")
+
+    def __getitems__(self, places: list[Place]) -> list[tuple[Tensor, int, int]] | BadBatch:
+        try:
+            return [self[place] for place in places]
+        except UserError as error:
+            return BadBatch(str(error))
+
+    def tensor(self, index: int, generator: torch.Generator | None) -> Tensor:
+        """One example, refused with its name where it has another shape or holds NaN or infinity."""
+        x = self.source.tensor(index, generator)
+        if tuple(x.shape) != self.shape:
+            raise UserError(f"{self.source.names[index]}: tensor of shape {tuple(x.shape)}; expected {self.shape}")
+        if not bool(torch.isfinite(x).all()):
+            raise UserError(f"{self.source.names[index]}: holds NaN or infinity; expected finite values")
+        return x
+
+    def _tell(self, index: int, error: UserError) -> None:
+        if index not in self._told:
+            self._told.add(index)
+            warnings.warn(f"skipped {self.source.names[index]}: {error}", stacklevel=2)
+
+
+def collate(samples: list[tuple[Tensor, int, int]] | BadBatch) -> Batch | BadBatch:
+    """One batch of single examples."""
+    if isinstance(samples, BadBatch):
+        return samples
+    x, label, index = zip(*samples, strict=True)
+    return Batch(torch.stack(x), torch.tensor(label), torch.tensor(index))
+
+
+class RunData(LightningDataModule):
+    """Feeds a run from its step counter on; every process gets its share of each batch.
+
+    ``start`` is set by the run once it knows the step that it resumes from.
+    """
+
+    def __init__(self, examples: Examples, order: Order, max_steps: int, workers: int) -> None:
+        super().__init__()
+        self.examples, self.order, self.max_steps, self.workers = examples, order, max_steps, workers
+        self.start = 0
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, int, int]]:
+        rank = self.trainer.global_rank if self.trainer is not None else 0
+        return DataLoader(
+            self.examples,
+            batch_sampler=StepBatches(self.order, self.start, self.max_steps, rank),
+            collate_fn=collate,
+            num_workers=self.workers,
+            pin_memory=torch.cuda.is_available(),
+            # Its base seed would otherwise be drawn from the global generator.
+            generator=torch.Generator().manual_seed(0),
+        )
+
+
+def measured_sigma_data(examples: Examples, most: int = 1024) -> float:
+    """Standard deviation over all elements of up to ``most`` examples, evenly spread over the set, not augmented.
+
+    Raises:
+        UserError: none can be read, or all are constant.
+    """
+    n = len(examples)
+    count, total, squares = 0, 0.0, 0.0
+    for i in range(min(n, most)):
+        try:
+            x = examples.tensor(i * n // min(n, most), None).double()
+        except UserError:
+            if not examples.skip:
+                raise
+            continue
+        count, total, squares = count + x.numel(), total + float(x.sum()), squares + float(x.square().sum())
+    variance = squares / count - (total / count) ** 2 if count else 0.0
+    if variance <= 1e-12:
+        raise UserError(f"data: the training tensors have no variance ({count} elements read); cannot measure sigma_data")
+    return float(f"{variance**0.5:.6g}")

@@ -1,0 +1,69 @@
+"""From a run to a pipeline folder: averaged weights, settings, and a card written from what happened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from cmmulti.config import RunConfig, read_yaml, resolve
+from cmmulti.errors import UserError
+from cmmulti.model import Model
+from cmmulti.pipeline import Pipeline
+from cmmulti.training import checkpoint
+from cmmulti.training.build import build_method, build_modality, pipeline_config
+from cmmulti.training.card import model_card
+from cmmulti.training.folder import CONFIG, RunRecord, read_record
+from cmmulti.training.module import TrainingModule
+
+
+@torch.no_grad()
+def load_average(module: TrainingModule, model: Model, profile: str) -> None:
+    """Fill ``model`` with an average of the run's student; buffers are the student's."""
+    for mine, average in zip(model.network.parameters(), module.ema.weights(profile), strict=True):
+        mine.copy_(average)
+    for mine, buffer in zip(model.network.buffers(), module.model.network.buffers(), strict=True):
+        mine.copy_(buffer)
+
+
+def export(run: Path, out: Path, profile: str | None = None, half: bool = False) -> Pipeline:
+    """Write the pipeline folder of a run's newest checkpoint.
+
+    Args:
+        profile: which average (``half-life-0.05``, ``sigma-rel-0.1``, ``raw``); None is the config's ``ema.export``.
+        half: store float16.
+
+    Raises:
+        UserError: ``run`` is no run, has no whole checkpoint, or tracks no such average.
+    """
+    config, record = read_run(run)
+    found = checkpoint.newest(run, print)
+    if found is None:
+        raise UserError(f"{run}: no checkpoint (step-*.ckpt) to export yet")
+    path, state = found
+    method = build_method(config)
+    settings = pipeline_config(config, method, record.classes)
+    model = settings.build_model()
+    chosen = profile or config.ema.export or "raw"
+    if chosen != "raw" and chosen not in state["ema"]:
+        raise UserError(f"{run}: no average called {chosen!r}; expected one of {', '.join([*state['ema'], 'raw'])}")
+    try:
+        network = {k.removeprefix("network."): v for k, v in state["model"].items() if k.startswith("network.")}
+        model.network.load_state_dict(network)
+        if chosen != "raw":
+            with torch.no_grad():
+                for mine, average in zip(model.network.parameters(), state["ema"][chosen], strict=True):
+                    mine.copy_(average)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"{path}: checkpoint of another architecture than {run / CONFIG} ({error})") from error
+    card = model_card(config, record, model, state["step"], chosen, out.name)
+    pipeline = Pipeline(model.eval(), build_modality(config), settings, card)
+    pipeline.save_pretrained(out, half)
+    return pipeline
+
+
+def read_run(run: Path) -> tuple[RunConfig, RunRecord]:
+    """The resolved config and the record of a run's folder."""
+    if not (run / CONFIG).is_file():
+        raise UserError(f"{run}: expected the folder of a run, with {CONFIG} in it")
+    return resolve(read_yaml(run / CONFIG), str(run / CONFIG)), read_record(run)

@@ -1,0 +1,96 @@
+"""The folder of a run: what is in it, and whether a run may begin or go on there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cmmulti.config import RunConfig, read_yaml, to_yaml
+from cmmulti.errors import UserError
+from cmmulti.files import replacing
+from cmmulti.training import checkpoint
+
+CONFIG, RECORD, LOG = "config.yaml", "run.json", "log.csv"
+
+MAY_CHANGE = ("trainer.max_steps", "trainer.threads", "trainer.compile", "checkpoint", "preview", "log", "data.root",
+              "data.workers")  # fmt: skip
+"""What a resumed run may say differently; all else would make it another run."""
+
+
+@dataclass
+class RunRecord:
+    """Facts for the card: the command, the machine, classes, sizes and time."""
+
+    command: str = ""
+    device: str = ""
+    classes: list[str] = field(default_factory=list)
+    examples: int = 0
+    parameters: int = 0
+    version: str = ""
+
+
+def prepare(out: Path, resume: bool) -> None:
+    """Make the folder.
+
+    Raises:
+        UserError: it cannot be written, or holds a run already and ``resume`` is false.
+    """
+    if not resume and (any(out.glob(checkpoint.PATTERN)) or (out / LOG).exists()):
+        raise UserError(f"{out}: already holds a run; add --resume to go on with it, or choose another --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        checkpoint.remove_leftovers(out)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror or error})") from error
+
+
+def write(out: Path, config: RunConfig, record: RunRecord) -> None:
+    """Save the resolved config and the record beside the run."""
+    try:
+        with replacing(out / CONFIG) as part:
+            part.write_text(to_yaml(config.model_dump(mode="json")), encoding="utf-8")
+        with replacing(out / RECORD) as part:
+            part.write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror or error})") from error
+
+
+def read_record(run: Path) -> RunRecord:
+    """The record of a run; an empty one where it is missing or unreadable, since it only serves the card."""
+    try:
+        raw = json.loads((run / RECORD).read_text(encoding="utf-8"))
+        return RunRecord(**{k: v for k, v in raw.items() if k in RunRecord.__dataclass_fields__})
+    except (OSError, ValueError, TypeError, AttributeError):
+        return RunRecord()
+
+
+def same_run(out: Path, config: RunConfig) -> RunConfig:
+    """``config`` with what the run measured when it began, refused where it is a different run.
+
+    Raises:
+        UserError: naming each key that differs.
+    """
+    if not (out / CONFIG).is_file():
+        return config
+    stored = read_yaml(out / CONFIG)
+    if config.sigma_data is None and isinstance(stored.get("sigma_data"), float):
+        config = config.model_copy(update={"sigma_data": stored["sigma_data"]})
+    before, now = _flat(stored), _flat(config.model_dump(mode="json"))
+    keys = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
+    wrong = [k for k in keys if not any(k == m or k.startswith(f"{m}.") for m in MAY_CHANGE)]
+    if wrong:
+        told = "; ".join(f"{k} = {now.get(k)!r}, expected {before.get(k)!r}" for k in wrong)
+        raise UserError(f"{out}: --resume with another config than the run began with: {told}")
+    return config
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for k, v in values.items():
+        if isinstance(v, dict) and v:
+            flat |= _flat(v, f"{prefix}{k}.")
+        else:
+            flat[f"{prefix}{k}"] = v
+    return flat

@@ -1,0 +1,126 @@
+"""One optimiser step, as Lightning calls it: batch, loss, clip, step, averages, the method's own changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+
+from cmmulti.conditioning import NO_CONDITION, Condition
+from cmmulti.config import RunConfig
+from cmmulti.errors import UserError
+from cmmulti.methods.base import Budget, Method, Progress
+from cmmulti.model import Model
+from cmmulti.randomness import TrainingRandomness
+from cmmulti.training.data import BadBatch, Batch
+from cmmulti.training.ema import EMA, HalfLife, Power, Profile
+from cmmulti.training.schedule import learning_rate
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "radam": torch.optim.RAdam,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+}
+
+
+class TrainingModule(LightningModule):
+    """A student, its method, its averages and its counters.
+
+    ``step`` counts optimiser steps from the start of the run, across resumptions; everything random is keyed by it.
+    ``recent`` holds the (sigma, per-sample loss) of the batches since the last log row, ``grad_norm`` the latest norm.
+    """
+
+    def __init__(self, config: RunConfig, model: Model, method: Method, teacher: Model | None) -> None:
+        super().__init__()
+        self.config, self.model, self.method, self.teacher = config, model, method, teacher
+        trainer, data = config.trainer, config.data
+        method.setup(model, teacher, Budget(trainer.max_steps, data.batch_size))
+        self.ema = EMA(model.network.parameters(), ema_profiles(config))
+        self.step = 0
+        self.stage_start = 0
+        self.conditional = bool(config.network.settings.get("classes", 0))
+        self.recent: list[tuple[Tensor, Tensor]] = []
+        self.grad_norm = torch.zeros(())
+        self.stage_message = ""
+
+    @property
+    def progress(self) -> Progress:
+        """Of the step that is next."""
+        budget = self.config.trainer.max_steps
+        return Progress(self.step, self.step * self.config.data.batch_size, min(self.step / budget, 1 - 1e-9))
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the step that is next."""
+        return learning_rate(self.config.optimizer, self.step, self.config.trainer.max_steps, self.stage_start)
+
+    def loss(self, batch: Batch, rank: int = 0, micro: int = 0) -> Any:
+        """The method's loss of one batch, labels dropped as configured."""
+        randomness = TrainingRandomness(self.config.trainer.seed, self.step, rank, micro)
+        return self.method.loss(self.model, batch.x, self.condition(batch, randomness), self.progress, randomness)
+
+    def condition(self, batch: Batch, randomness: TrainingRandomness) -> Condition:
+        """Labels of a batch, some of them forgotten."""
+        if not self.conditional:
+            return NO_CONDITION
+        condition = Condition(label=batch.label)
+        share = self.config.label_dropout
+        if not share:
+            return condition
+        return condition.dropped(randomness.uniform(len(batch.x), batch.x.device, "label-dropout") < share)
+
+    def training_step(self, batch: Batch | BadBatch, batch_idx: int) -> Tensor:
+        if isinstance(batch, BadBatch):
+            raise UserError(batch.reason)
+        loss = self.loss(batch, self.global_rank, batch_idx % self.config.trainer.accumulate)
+        self.recent.append((loss.sigma, loss.per_sample))
+        return loss.value  # type: ignore[no-any-return]
+
+    def configure_optimizers(self) -> Optimizer:
+        settings = self.config.optimizer
+        kind = OPTIMIZERS[settings.name or "radam"]
+        parameters = [p for p in self.method.trainable(self.model) if p.requires_grad]
+        betas = settings.betas or (0.9, 0.999)
+        return kind(  # type: ignore[call-arg]
+            parameters, lr=self.rate, betas=betas, eps=settings.eps, weight_decay=settings.weight_decay, foreach=True
+        )
+
+    def configure_gradient_clipping(self, optimizer: Optimizer, *args: Any, **kwargs: Any) -> None:
+        """Clip the gradient's norm over all parameters and keep it for the log."""
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        self.grad_norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+        if limit := self.config.trainer.clip:
+            parameters = (p for group in optimizer.param_groups for p in group["params"])
+            torch.nn.utils.clip_grads_with_norm_(parameters, limit, self.grad_norm, foreach=True)
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        rate = self.rate
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step(closure=optimizer_closure)
+        self.step += 1
+        self.ema.update(self.step)
+        event = self.method.after_step(self.model, self.progress)
+        if event is not None:
+            self.stage_message = event.message
+            if event.reset_optimizer:
+                getattr(optimizer, "optimizer", optimizer).state.clear()
+                self.stage_start = self.step
+
+    def on_fit_start(self) -> None:
+        self.ema.to(self.device)
+
+
+def ema_profiles(config: RunConfig) -> dict[str, Profile]:
+    """The averages of a resolved config, by name."""
+    budget, ema = config.trainer.max_steps, config.ema
+    ramp = 0.0 if config.init else ema.ramp
+    found: dict[str, Profile] = {f"half-life-{h:g}": HalfLife(h * budget, ramp) for h in ema.half_lives or ()}
+    found |= {f"sigma-rel-{s:g}": Power(s) for s in ema.sigma_rel}
+    return found
