@@ -35,13 +35,14 @@ def few_step_levels(n: int, sigma_max: float = SIGMA_MAX, second: float = 0.8, l
     """Levels for ``n`` evaluations of a consistency model when nobody has searched for better ones.
 
     One step starts and ends at ``sigma_max``; two steps return to ``second`` (the published midpoints lie between 0.6
-    and 1.9); more steps space out evenly in ``ln sigma`` between ``sigma_max / 8`` and ``last``.
+    and 1.9); more steps space out evenly in ``ln sigma`` between ``sigma_max / 8`` and ``last``. Small ``sigma_max`` lowers
+    both.
     """
     if n < 1:
         raise UserError(f"steps: expected at least 1, got {n}")
     if n <= 2:
-        return [sigma_max, second][:n]
-    middle = geometric(n - 1, sigma_max / 8, last)
+        return [sigma_max, min(second, sigma_max / 2)][:n]
+    middle = geometric(n - 1, sigma_max / 8, min(last, sigma_max / 16))
     return [sigma_max, *middle]
 
 

@@ -47,10 +47,10 @@ class Phase(LinearOperator):
         self.factor = torch.polar(torch.ones_like(phase), phase)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.factor.to(x.device)
+        return x * self.factor.to(x.device, x.dtype.to_complex())
 
     def backward(self, y: Tensor) -> Tensor:
-        return (y * self.factor.to(y.device).conj()).real
+        return (y * self.factor.to(y).conj()).real
 
     def pinv(self, y: Tensor) -> Tensor:
         return self.adjoint(y)

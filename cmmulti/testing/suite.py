@@ -1,0 +1,83 @@
+"""A contract suite: named checks that every piece of one kind must pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+Check = Callable[[T], None]
+
+
+@dataclass(frozen=True)
+class Suite(Generic[T]):
+    """The checks of one contract; call it on a piece to run them all.
+
+    Example:
+        >>> from cmmulti.testing import check_operator
+        >>> check_operator(MyOperator((1, 17, 9)))
+
+    or, for one test per check::
+
+        @pytest.mark.parametrize(("check", "piece"), *check_operator.cases({"mine": MyOperator((1, 17, 9))}))
+        def test_contract(check, piece):
+            check(piece)
+    """
+
+    kind: str
+    checks: dict[str, Check[T]] = field(default_factory=dict)
+
+    def check(self, function: Check[T]) -> Check[T]:
+        """Add a check under its own name: it takes a piece and raises AssertionError where the contract is broken."""
+        self.checks[function.__name__] = function
+        return function
+
+    def __call__(self, piece: T, known_failures: Mapping[str, str] | None = None) -> None:
+        """Run every check on ``piece``.
+
+        Args:
+            known_failures: check name -> reason. Such a check must fail: one that passes is reported too.
+
+        Raises:
+            AssertionError: names every check that failed, and how.
+        """
+        known = dict(known_failures or {})
+        unknown = sorted(set(known) - set(self.checks))
+        if unknown:
+            raise ValueError(f"{self.kind}: no check is called {unknown[0]!r} (known: {', '.join(self.checks)})")
+        failures = []
+        for name, check in self.checks.items():
+            try:
+                check(piece)
+            except AssertionError as error:
+                if name not in known:
+                    failures.append(f"{name}: {error}")
+            else:
+                if name in known:
+                    failures.append(f"{name}: passes, though it is listed as a known failure ({known[name]})")
+        if failures:
+            raise AssertionError(f"{self.kind} {describe(piece)}: " + "; ".join(failures))
+
+    def cases(self, pieces: Mapping[str, T]) -> tuple[list[tuple[Check[T], T]], Callable[[Any], str | None]]:
+        """What ``pytest.mark.parametrize`` takes: every check with every piece, and how to name them (``-k mask``)."""
+        names = {id(piece): name for name, piece in pieces.items()}
+        names |= {id(check): name for name, check in self.checks.items()}
+        return [(check, piece) for piece in pieces.values() for check in self.checks.values()], lambda v: names.get(id(v))
+
+
+def describe(piece: object) -> str:
+    """A short name of a piece for messages."""
+    return piece.__name__ if isinstance(piece, type) else type(piece).__name__
+
+
+def fail_unless(condition: bool, message: str) -> None:
+    """An assertion that survives ``python -O``."""
+    if not condition:
+        raise AssertionError(message)
+
+
+def worst(values: Iterable[float]) -> float:
+    """The largest value; NaN where there is one."""
+    listed = list(values)
+    return next((v for v in listed if v != v), max(listed, default=0.0))

@@ -1,0 +1,333 @@
+"""Solvers against closed forms on Gaussian priors."""
+
+import pytest
+import torch
+
+from cmmulti.model import Model
+from cmmulti.operators.affine import Affine
+from cmmulti.operators.base import Identity
+from cmmulti.operators.fourier import Fourier, Phase
+from cmmulti.operators.mask import Mask
+from cmmulti.operators.resample import BlockMean, Resample
+from cmmulti.operators.restriction import Restriction
+from cmmulti.operators.stack import Stack
+from cmmulti.parameterization import EDM
+from cmmulti.problems.admm import ADMM
+from cmmulti.problems.base import Noised, Problem
+from cmmulti.problems.dps import DPS
+from cmmulti.problems.noisy_replacement import NoisyReplacement
+from cmmulti.problems.null_space import NullSpace
+from cmmulti.problems.pnp_cm import PnPCM
+from cmmulti.problems.proximal_cg import ProximalCG, proximal
+from cmmulti.problems.replacement import Replacement
+from cmmulti.randomness import SampleRandomness
+from cmmulti.samplers.multistep import Multistep
+from cmmulti.samplers.ode import Euler, Heun
+from cmmulti.testing.gaussian import Gaussian, gaussian_model, real_matrix
+
+SHAPE = (1, 3, 4)
+PRIOR = Gaussian.random(SHAPE, seed=4)
+MASK = torch.tensor([[1, 0, 1, 1], [0, 1, 0, 0], [1, 1, 0, 1]]).view(1, 1, 3, 4)
+OPERATORS = {
+    "mask": Mask(MASK, SHAPE),
+    "block-mean": BlockMean(SHAPE, (1, 2)),
+    "resample": Resample(SHAPE, (2, 3)),
+    "k-space": Mask(MASK[:, :, :1], SHAPE, complex_domain=True)
+    @ Fourier(SHAPE)
+    @ Phase(torch.linspace(-1, 1, 12, dtype=torch.float64).view(1, *SHAPE)),
+    "stack": Stack([BlockMean(SHAPE, (1, 2)), Restriction(MASK[0], SHAPE)]),
+}
+
+
+class NoNoise(SampleRandomness):
+    """Every draw is 0: what solvers and Gaussian models compute is then the mean, for all of it is linear."""
+
+    def normal(self, shape, device="cpu"):
+        return torch.zeros(tuple(shape), dtype=torch.float64)
+
+
+def measured(operator, noise, seed=0):
+    """One true x0 and its measurement."""
+    generator = torch.Generator().manual_seed(seed)
+    x0 = PRIOR.sample(1, generator)
+    y = operator(x0)
+    return x0, y + noise * torch.randn(y.shape, generator=generator, dtype=y.dtype) * (2**0.5 if y.is_complex() else 1)
+
+
+def at_rest(operator, y, noise, solver, role="teacher", sigma=0.02, steps=400):
+    """Where the mean goes in many steps at nearly one level."""
+    levels = torch.linspace(sigma * 1.0001, sigma, steps, dtype=torch.float64)
+    problem = Problem(operator, y, noise, solver)
+    start = Noised(PRIOR.mean[None])
+    return Multistep().sample(gaussian_model(PRIOR, role), start, levels, NoNoise([0]), problem=problem).x[0]
+
+
+def posterior_mean(operator, y, noise, inflation=0.0):
+    prior = Gaussian(PRIOR.mean, PRIOR.variances + inflation, PRIOR.basis)
+    return prior.posterior(operator, y[0], noise).mean
+
+
+def prior_pull(role, sigma):
+    """What a step of the network pulls by, per coordinate of the basis: ``(x - estimate) / sigma^2``."""
+    shrunk = PRIOR.variances / (PRIOR.variances + sigma**2)
+    return (1 - (shrunk if role == "teacher" else shrunk.sqrt())) / sigma**2
+
+
+def balance(operator, y, noise, factors):
+    """Solves ``A^T (A m - y) / s_y^2 + U factors U^T (m - mu) = 0``."""
+    A, mu = real_matrix(operator), PRIOR.mean.flatten()
+    target = (torch.view_as_real(y) if y.is_complex() else y).flatten()
+    pull = (PRIOR.basis * factors) @ PRIOR.basis.T
+    return torch.linalg.solve(A.T @ A / noise**2 + pull, A.T @ target / noise**2 + pull @ mu).unflatten(0, SHAPE)
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize(("role", "strength"), [("teacher", 1.0), ("consistency", 2.0)])
+def test_proximal_cg_rests_where_its_optimality_condition_says(name, role, strength):
+    operator, noise, sigma = OPERATORS[name], 0.2, 0.3
+    _, y = measured(operator, noise)
+    got = at_rest(operator, y, noise, ProximalCG(strength, 40), role, sigma, 150)
+    torch.testing.assert_close(got, balance(operator, y, noise, strength * prior_pull(role, sigma)), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(("role", "strength"), [("teacher", 1.0), ("consistency", 2.0)])
+def test_that_rest_nears_the_posterior_mean_as_the_level_falls(role, strength):
+    operator, noise = OPERATORS["resample"], 0.2
+    _, y = measured(operator, noise)
+    want = posterior_mean(operator, y, noise)
+    errors = [(balance(operator, y, noise, strength * prior_pull(role, s)) - want).norm() for s in (0.2, 0.1, 0.01)]
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 2e-3
+    # A teacher's is the posterior mean under the prior N(mu, C + s^2).
+    if role == "teacher":
+        inflated = posterior_mean(operator, y, noise, 0.2**2)
+        torch.testing.assert_close(balance(operator, y, noise, prior_pull(role, 0.2)), inflated, rtol=0, atol=1e-9)
+
+
+def test_proximal_step_solves_its_objective():
+    for operator in OPERATORS.values():
+        _, y = measured(operator, 0.1)
+        problem = Problem(operator, y, 0.3, ProximalCG())
+        centre = PRIOR.sample(1, torch.Generator().manual_seed(9))
+        got = proximal(problem, centre, sigma=0.7, strength=1.5, iterations=60)
+        A = real_matrix(operator)
+        target = (torch.view_as_real(y) if y.is_complex() else y).flatten()
+        weight = 1.5 * 0.3**2 / 0.7**2
+        eye = torch.eye(12, dtype=torch.float64)
+        want = torch.linalg.solve(A.T @ A + weight * eye, A.T @ target + weight * centre.flatten())
+        torch.testing.assert_close(got.flatten(), want, rtol=0, atol=1e-5)
+
+
+def test_single_coil_closed_form():
+    """k = (w y + k0) / (w + 1) on the mask with w = r^2 / s_y^2."""
+    operator = Mask(MASK, SHAPE, complex_domain=True) @ Fourier(SHAPE)
+    generator = torch.Generator().manual_seed(2)
+    y = MASK * torch.randn(1, *SHAPE, generator=generator, dtype=torch.complex128)
+    centre = torch.randn(1, *SHAPE, generator=generator, dtype=torch.complex128)
+    got = Fourier(SHAPE)(proximal(Problem(operator, y, 0.3, ProximalCG()), centre, 0.6, 1.0, 20))
+    w, k0 = 0.6**2 / 0.3**2, Fourier(SHAPE)(centre)
+    torch.testing.assert_close(got, torch.where(MASK > 0, (w * y + k0) / (w + 1), k0), rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("solver", [Replacement(), NullSpace()], ids=lambda s: type(s).__name__)
+def test_exact_measurements_are_kept_and_the_rest_follows(name, solver):
+    """At rest at level s: the posterior mean under N(mu, C + s^2) given y exactly."""
+    operator, sigma = OPERATORS[name], 0.2
+    _, y = measured(operator, 0.0)
+    got = at_rest(operator, y, 0.0, solver, sigma=sigma, steps=150)
+    torch.testing.assert_close(operator(got[None]), y, rtol=0, atol=1e-6)
+    torch.testing.assert_close(got, posterior_mean(operator, y, 0.0, sigma**2), rtol=0, atol=1e-3)
+
+
+def test_replacement_is_algorithm_4():
+    """Written out for inpainting: y (1 - Om) + x0 Om, noise, again; after the last step too."""
+    operator, known = OPERATORS["mask"], MASK.bool()
+    _, y = measured(operator, 0.0)
+    levels, seeds = [80.0, 1.0, 0.2], [3, 4]
+    problem = Problem(operator, y, 0.0, Replacement(), valid_range=(-1.0, 1.0))
+    z = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    model = gaussian_model(PRIOR, "consistency")
+    got = Multistep().sample(model, z, levels, SampleRandomness(seeds), problem=problem).x
+    draws, x = SampleRandomness(seeds), 80 * z
+    for i, t in enumerate(levels):
+        x0 = torch.where(known, y, PRIOR.trajectory(x, t).clamp(-1, 1))
+        if i + 1 < len(levels):
+            x = x0 + levels[i + 1] * draws.normal(x0.shape)
+    torch.testing.assert_close(got, x0.clamp(-1, 1), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("solver", [NullSpace(), NoisyReplacement(), NoisyReplacement(eta=0.0)], ids=str)
+def test_noise_of_the_state_is_that_of_the_level(solver):
+    """Measured coordinates carry the measurement's noise; with what is added the state has exactly sigma_next.
+
+    One step from a delta prior at 0: the next state is noise alone, the measurement's share included.
+    """
+    n, noise, gain, sigma = 20000, 0.3, 2.0, 0.5
+    prior = Gaussian.isotropic((1, 4), 1e-12)
+    mask = torch.tensor([[[1.0, 1.0, 0.0, 0.0]]])
+    operator = Mask(mask, (1, 4)) @ Affine(
+        torch.full((1, 1, 1), gain, dtype=torch.float64), torch.zeros(1, 1, 1), (4,), (0,)
+    ).operator((1, 4))
+    generator = torch.Generator().manual_seed(1)
+    y = mask * noise * torch.randn(n, 1, 4, generator=generator, dtype=torch.float64)
+    seen = []
+
+    class Watched(torch.nn.Module):
+        def forward(self, x, time, condition, time_next=None):
+            seen.append(x)
+            return torch.zeros_like(x)
+
+    form = EDM(1e-6)
+    problem = Problem(operator, y, noise, solver)
+    model = Model(Watched(), form)
+    Multistep().sample(model, (n, *prior.shape), [1.0, sigma], SampleRandomness(range(n)), problem=problem)
+    state = seen[1].double() / form.coefficients(torch.tensor(sigma, dtype=torch.float64)).c_in
+    spread = state.std(0).flatten()
+    if solver == NoisyReplacement(eta=0.0):
+        # Unmeasured coordinates follow the ODE: (x - 0) / 1 at the new level.
+        assert spread[2:].tolist() == pytest.approx([sigma, sigma], rel=0.03)
+    assert spread.tolist() == pytest.approx([sigma] * 4, rel=0.03)
+
+
+def test_null_space_leaves_noisy_measurements_to_the_network_at_the_end():
+    operator, noise = OPERATORS["mask"], 0.3
+    _, y = measured(operator, noise)
+    model = gaussian_model(PRIOR)
+    z = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    one = Multistep().sample(model, z, [0.1], NoNoise([0]), problem=Problem(operator, y, noise, NullSpace())).x
+    torch.testing.assert_close(one, PRIOR.denoised(0.1 * z, 0.1), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("sigma", [0.15, 0.5])
+def test_admm_rests_at_the_posterior_mean_at_any_level(name, sigma):
+    operator, noise = OPERATORS[name], 0.2
+    _, y = measured(operator, noise)
+    got = at_rest(operator, y, noise, ADMM(iterations=30), sigma=sigma, steps=250)
+    torch.testing.assert_close(got, posterior_mean(operator, y, noise), rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize(("delta", "strength"), [(0.0, 1.0), (0.5, 1.0), (2.0, 0.3)])
+def test_pnp_cm_rests_where_its_optimality_condition_says(delta, strength):
+    """``A^T (A z - y) / s_y^2 + strength / s^2 ((C + s'^2)^1/2 C^-1/2 - 1) (z - mu) = 0`` with s' = (1 + delta) s."""
+    operator, noise, sigma = OPERATORS["mask"], 0.2, 0.2
+    _, y = measured(operator, noise)
+    got = at_rest(operator, y, noise, PnPCM(strength, 50, delta, momentum=0.5), "consistency", sigma, 400)
+    factors = strength / sigma**2 * ((1 + ((1 + delta) * sigma) ** 2 / PRIOR.variances).sqrt() - 1)
+    torch.testing.assert_close(got, balance(operator, y, noise, factors), rtol=0, atol=1e-3)
+
+
+def test_pnp_cm_tells_another_level_than_was_added():
+    told = []
+
+    class Listening(torch.nn.Module):
+        def forward(self, x, time, condition, time_next=None):
+            told.append(float(EDM().to_sigma(time)[0]))
+            return torch.zeros_like(x)
+
+    problem = Problem(Identity(SHAPE), torch.zeros(1, *SHAPE), 0.1, PnPCM(delta=0.5))
+    model = Model(Listening(), EDM(), "consistency", sigma_max=20.0)
+    Multistep().sample(model, (1, *SHAPE), [20.0, 15.0, 2.0, 1.0], SampleRandomness([0]), problem=problem)
+    assert told == pytest.approx([20.0, 20.0, 3.0, 1.5], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mask", "k-space", "stack"])
+def test_dps_is_the_best_step_along_the_gradient(name):
+    """``d = J^T A^T (A D(x) - y)`` with ``J = C (C + s^2)^-1``, then the exact minimum along it."""
+    operator, noise, sigma = OPERATORS[name], 0.2, 0.6
+    _, y = measured(operator, noise)
+    z = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    problem = Problem(operator, y, noise, DPS())
+    got = Euler().sample(gaussian_model(PRIOR), z, [sigma], SampleRandomness([0]), problem=problem).x
+    A, target = real_matrix(operator), (torch.view_as_real(y) if y.is_complex() else y).flatten()
+    x0 = PRIOR.denoised(sigma * z, sigma).flatten()
+    J = (PRIOR.basis * (PRIOR.variances / (PRIOR.variances + sigma**2))) @ PRIOR.basis.T
+    d = J.T @ A.T @ (A @ x0 - target)
+    rate = d @ A.T @ (A @ x0 - target) / ((A @ d) @ (A @ d) + noise**2 / sigma**2 * d @ d)
+    torch.testing.assert_close(got.flatten(), x0 - rate * d, rtol=0, atol=1e-9)
+
+
+def test_dps_on_independent_coordinates_is_the_proximal_step():
+    prior = Gaussian.isotropic(SHAPE, 0.3)
+    operator, noise = OPERATORS["mask"], 0.2
+    y = operator(prior.sample(1, torch.Generator().manual_seed(1)))
+    z = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    answers = [
+        Euler()
+        .sample(gaussian_model(prior), z, [0.5], SampleRandomness([0]), problem=Problem(operator, y, noise, solver))
+        .x
+        for solver in (DPS(), ProximalCG(iterations=50))
+    ]
+    torch.testing.assert_close(*answers, rtol=0, atol=1e-6)
+
+
+def test_dps_reaches_the_posterior_mean_with_many_steps():
+    """Guided by the gradient, the teacher's ODE ends near the data and within the prior."""
+    operator, noise = OPERATORS["mask"], 0.05
+    _, y = measured(operator, noise)
+    levels = torch.logspace(0.5, -2, 60, dtype=torch.float64)
+    problem = Problem(operator, y, noise, DPS())
+    got = Heun().sample(gaussian_model(PRIOR), (200, *SHAPE), levels, SampleRandomness(range(200)), problem=problem).x
+    error = (got.double().mean(0) - posterior_mean(operator, y, noise)).norm()
+    prior_error = (PRIOR.mean - posterior_mean(operator, y, noise)).norm()
+    assert error < 0.35 * prior_error
+
+
+SOLVERS = [
+    Replacement(),
+    NoisyReplacement(),
+    NullSpace(),
+    ProximalCG(iterations=12),
+    ADMM(iterations=12),
+    PnPCM(iterations=12, delta=0.4, momentum=0.3),
+    DPS(),
+]
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+@pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: type(s).__name__)
+def test_the_answer_does_not_depend_on_the_representation(solver, noise):
+    """One prior in physical units under three gains and offsets: one answer in physical units.
+
+    Noise levels and the model's sigma_data are those of the representation, so they move with the gain.
+    """
+    size, answers = (3, 4), []
+    prior = Gaussian.random(SHAPE, seed=7).moved(gain=0.05, offset=-40.0)  # std 10, mean around 40
+    operator = Mask(MASK, SHAPE)
+    y = operator(prior.sample(1, torch.Generator().manual_seed(1)))
+    y = y + noise * operator(torch.randn(y.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64))
+    for gain, offset in ((10.0, 40.0), (3.0, -5.0), (200.0, 0.0)):
+        affine = Affine(torch.full((1, 1, 1, 1), gain, dtype=torch.float64), torch.full((1, 1, 1, 1), offset), size, (0, 0))
+        limits = tuple((v - offset) / gain for v in (-50.0, 120.0))
+        problem = Problem.on_item(operator, y, noise, solver, affine, SHAPE, limits)
+        model = gaussian_model(prior.moved(gain, offset), "consistency", EDM(5.0 / gain), sigma_max=1000 / gain)
+        levels = [v / gain for v in (400.0, 20.0, 8.0, 2.0)]
+        start = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+        x = Multistep().sample(model, start, levels, SampleRandomness([1, 2]), problem=problem).x
+        answers.append(affine.to_item(x))
+    for other in answers[1:]:
+        torch.testing.assert_close(other, answers[0], rtol=0, atol=2e-3)
+
+
+def test_padding_is_known_not_free():
+    """A padded tensor's margin holds its value in every estimate, and the answer inside ignores the margin's noise."""
+    affine = Affine(torch.full((1, 1, 1, 1), 2.0), torch.full((1, 1, 1, 1), 3.0), (3, 2), (0, 1))
+    item = torch.arange(6.0).view(1, 1, 3, 2)
+    problem = Problem.on_item(Identity((1, 3, 2)), item, 0.0, Replacement(), affine, SHAPE, padding_value=-1.0)
+    model = gaussian_model(PRIOR, "consistency")
+    seen = []
+    got = Multistep().sample(
+        model, (1, *SHAPE), [10.0, 1.0], SampleRandomness([0]), problem=problem, callback=lambda i: seen.append(i.x0)
+    )
+    torch.testing.assert_close(affine.to_item(got.x), item)
+    for x0 in (*seen, got.x):
+        assert (x0[..., 0] == -1).all()
+        assert (x0[..., 3] == -1).all()
+
+
+def test_valid_range_clamps_estimates():
+    problem = Problem(Identity(SHAPE), torch.full((1, *SHAPE), 5.0), 1.0, ProximalCG(), valid_range=(-0.2, 0.3))
+    x = Multistep().sample(gaussian_model(PRIOR), (4, *SHAPE), [5.0, 1.0], SampleRandomness(range(4)), problem=problem).x
+    assert float(x.max()) == pytest.approx(0.3)
+    assert float(x.min()) >= -0.2 - 1e-7
