@@ -20,6 +20,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from cmmulti.description import facts
 from cmmulti.errors import unknown_name
 from cmmulti.media import Media
 from cmmulti.model import Model
@@ -148,6 +149,8 @@ class Modality(ABC):
     tasks: ClassVar[Mapping[str, Task]] = {}
     extension: ClassVar[str]
     """Of the files that :meth:`save` writes for generated items, with the dot."""
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    """Of the files that the adapter reads, lower case, with the dot."""
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
@@ -165,6 +168,10 @@ class Modality(ABC):
     @abstractmethod
     def load(self, path: Path) -> Item:
         """Read a file whole, losing nothing. Raises UserError naming the file and what is wrong with it."""
+
+    def describe(self, path: Path) -> dict[str, Any]:
+        """Facts about any file that the adapter reads, an item or measured input, for ``cmmulti inspect``; plain JSON."""
+        return facts(self.load(path))
 
     @abstractmethod
     def encode(self, item: Item) -> Tensor:

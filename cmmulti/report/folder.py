@@ -75,7 +75,7 @@ class ResultFolder:
         return complete
 
     def __enter__(self) -> ResultFolder:
-        check_free(self.target, self.overwrite)
+        refuse_used(self.target, self.overwrite)
         try:
             # An existing folder may be a mount point, which cannot be replaced: stage inside it, else beside it.
             home = self.target if self.target.is_dir() else self.target.absolute().parent
@@ -94,11 +94,9 @@ class ResultFolder:
             except OSError as problem:
                 failure = problem
         free = _free_bytes(staging)
-        shutil.rmtree(staging, ignore_errors=True)
-        self._staging = None
+        self.discard()
         if failure is None:
             return
-        self._remove_parents()
         if isinstance(failure, OSError) and failure.errno in UNWRITABLE and _within(failure, staging):
             raise unwritable(self.target, failure) from failure
         if isinstance(failure, Exception) and not isinstance(failure, UserError) and free < NEARLY_FULL:
@@ -113,6 +111,12 @@ class ResultFolder:
         else:
             staging.chmod(0o755)
             staging.rename(self.target)
+
+    def discard(self) -> None:
+        """Remove what is staged, and the folders that were made for it where they are empty."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._staging = None
+        self._remove_parents()
 
     def _make_parents(self, folder: Path) -> None:
         missing = []
@@ -133,7 +137,16 @@ class ResultFolder:
 
 
 def check_free(target: Path, overwrite: bool = False) -> None:
-    """Refuse a folder that cannot be written to before any work is done.
+    """Refuse a folder that cannot be written to before any work is done; it is tried, and nothing is left of it.
+
+    Raises:
+        UserError: it is a file, holds files while ``overwrite`` is not set, or cannot be written.
+    """
+    ResultFolder(target, overwrite).__enter__().discard()
+
+
+def refuse_used(target: Path, overwrite: bool = False) -> None:
+    """Refuse a folder that holds files, unless they may be replaced.
 
     Raises:
         UserError: it is a file, holds files while ``overwrite`` is not set, or cannot be read.

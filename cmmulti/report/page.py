@@ -77,12 +77,13 @@ def gather(folder: Path) -> Results:
 
 
 def title_of(results: Results) -> str:
-    """The heading of a page: ``inpaint · spoken-digits``."""
+    """The heading of a page: ``Inpaint · spoken-digits``."""
     if results.task == "report":
         return f"{len(results.parts)} results"
     if "title" in results.details:
         return str(results.details["title"])
-    return " · ".join(word for word in (results.task, results.model) if word)
+    task = results.task.upper() if len(results.task) <= 3 else results.task[:1].upper() + results.task[1:]
+    return " · ".join(word for word in (task, Path(results.model).name) if word)
 
 
 def _part(folder: Path, results: Results, name: str) -> _Part:
@@ -91,18 +92,15 @@ def _part(folder: Path, results: Results, name: str) -> _Part:
 
 
 def comparison(metrics: Mapping[str, float | None], baselines: Mapping[str, Mapping[str, float | None]]) -> dict[str, Any]:
-    """The table of a result's figures beside those of its baselines, the best of each marked."""
-    rows: dict[str, Mapping[str, float | None]] = {"this result": metrics} if metrics else {}
-    rows |= {name.replace("_", " "): values for name, values in baselines.items()}
-    keys = list(dict.fromkeys(key for values in rows.values() for key in values))
-    best = {key: figure(key).best({name: values.get(key) for name, values in rows.items()}) for key in keys}
-    return {
-        "heads": [figure(key) for key in keys],
-        "rows": [
-            (name, [(figure(key).text(values.get(key)), name in best[key]) for key in keys])
-            for name, values in rows.items()
-        ],
-    }
+    """A result's figures beside those of its baselines: a row per figure (a phone is narrow), the best in each marked."""
+    columns: dict[str, Mapping[str, float | None]] = {"this result": metrics} if metrics else {}
+    columns |= {name.replace("_", " "): values for name, values in baselines.items()}
+    rows = []
+    for key in dict.fromkeys(key for values in columns.values() for key in values):
+        shown, across = figure(key), {name: values.get(key) for name, values in columns.items()}
+        best = shown.best(across)
+        rows.append((shown, [(shown.text(value), name in best) for name, value in across.items()]))
+    return {"columns": list(columns), "rows": rows}
 
 
 def figures_table(table: Table) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from cmmulti.media import Media
@@ -15,16 +15,26 @@ from cmmulti.operators.affine import Affine
 from cmmulti.randomness import SampleRandomness
 from modalities.image import datasets, files, representation
 from modalities.image.arrays import PictureArray
+from modalities.image.metrics import metrics
 from modalities.image.picture import Picture
+from modalities.image.render import render
+from modalities.image.tasks import TASKS
+
+
+Side = Annotated[int, Field(ge=4, le=4096)]
+
+
+def _both_sides(value: Any) -> Any:
+    return (value, value) if isinstance(value, int) else value
 
 
 class ImageSettings(ModalitySettings):
-    """``size``: height and width in pixels of what a model makes. ``channels``: 1 for grey, 3 for RGB.
+    """``size``: height and width in pixels of what a model makes, or one number for both. ``channels``: 1 for grey, 3 for RGB.
 
     ``classes``: how many labels the model knows; 0 for none.
     """
 
-    size: tuple[int, int] = (32, 32)
+    size: Annotated[tuple[Side, Side], BeforeValidator(_both_sides)] = (32, 32)
     channels: Literal[1, 3] = 3
     classes: int = Field(0, ge=0)
 
@@ -34,7 +44,9 @@ class ImageModality(Modality):
 
     name = "image"
     Settings = ImageSettings
+    tasks = TASKS
     extension = ".png"
+    suffixes = files.SUFFIXES
     settings: ImageSettings
 
     @property
@@ -58,7 +70,10 @@ class ImageModality(Modality):
         return files.save(item, path)
 
     def render(self, panels: Mapping[str, Picture], reference: str | None = None, mark: Any = None) -> list[Media]:
-        return []
+        return render(panels, reference, mark)
+
+    def metrics(self, result: Picture, truth: Picture, mark: Any = None) -> dict[str, float]:
+        return metrics(result, truth, mark)
 
     def affine(self, item: Picture) -> Affine:
         return representation.affine(item)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from cmmulti.description import facts
 from cmmulti.media import Media
 from cmmulti.modality import DataSource, Modality, Split
 from cmmulti.operators.affine import Affine
@@ -15,6 +16,7 @@ from cmmulti.randomness import SampleRandomness
 from modalities.volume import files, representation
 from modalities.volume.datasets import dataset
 from modalities.volume.item import Volume
+from modalities.volume.kspace import load_kspace
 from modalities.volume.render import render
 from modalities.volume.settings import VolumeSettings
 from modalities.volume.tasks import TASKS
@@ -28,6 +30,7 @@ class VolumeModality(Modality):
     Settings = VolumeSettings
     tasks = TASKS
     extension = ".nii.gz"
+    suffixes = (".nii", ".nii.gz", ".dcm", ".npz")
     settings: VolumeSettings
 
     @property
@@ -40,6 +43,10 @@ class VolumeModality(Modality):
 
     def load(self, path: Path) -> Volume:
         return files.load(path)
+
+    def describe(self, path: Path) -> dict[str, Any]:
+        """A scan, or measured k-space (``.npz``)."""
+        return facts(load_kspace(path) if path.suffix.lower() == ".npz" else self.load(path))
 
     def encode(self, item: Volume) -> Tensor:
         return representation.encode(item, self.settings)

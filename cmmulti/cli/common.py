@@ -1,0 +1,166 @@
+"""What several commands share: flags, the device, and how a result is announced. argparse alone at import."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cmmulti.cli.failures import EXIT_TERMINATED
+from cmmulti.errors import UserError
+
+if TYPE_CHECKING:
+    from cmmulti.pipeline import Outcome, Pipeline
+
+
+def whole(text: str) -> int:
+    """A whole number above 0."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+    return number
+
+
+def seed(text: str) -> int:
+    """A whole number from 0."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text!r}")
+    return number
+
+
+def levels(text: str) -> list[float]:
+    """Noise levels such as ``80,0.8``."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected noise levels such as 80,0.8, got {text!r}") from error
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a model folder or a shipped name")
+
+
+def add_sampling(parser: argparse.ArgumentParser, steps: int) -> None:
+    """Flags of every command that samples."""
+    parser.add_argument("--steps", type=whole, default=steps, metavar="N", help=f"noise levels visited (default: {steps})")
+    parser.add_argument(
+        "--levels", type=levels, metavar="S1,S2", help="those levels themselves, decreasing, such as 80,0.8"
+    )
+    parser.add_argument(
+        "--seed", type=seed, default=0, metavar="S", help="of the first sample; the others follow (default: 0)"
+    )
+    parser.add_argument("--label", metavar="CLASS", help="a class by number or name, for models that know classes")
+    parser.add_argument("--sampler", choices=("multistep", "euler", "heun"), help="default: the one that suits the model")
+    add_device(parser)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:1, mps, or auto: a GPU where there is one (default)"
+    )
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """Flags of every command that writes a result folder."""
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results; made if missing")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="write into a folder that is not empty: the results of an earlier run there are replaced, other files stay",
+    )
+    parser.add_argument("--json", action="store_true", help="print results.json instead of a summary")
+
+
+def device(name: str) -> Any:
+    """The torch device of that name.
+
+    Raises:
+        UserError: no such device here.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        wanted = torch.device(name)
+        torch.zeros(1, device=wanted)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"--device {name}: not available here; expected cpu, cuda, cuda:N, mps or auto") from error
+    return wanted
+
+
+def label_of(pipe: Pipeline, text: str | None) -> int | None:
+    """The number of a class given by number or name."""
+    if text is None:
+        return None
+    names = pipe.config.classes
+    if text in names:
+        return names.index(text)
+    try:
+        return int(text)
+    except ValueError as error:
+        expected = f"one of {', '.join(names)}" if names else "none: this model knows no classes"
+        raise UserError(f"--label: expected {expected}, got {text!r}") from error
+
+
+def stoppable() -> None:
+    """Let a polite kill end the command as Ctrl-C does, so that nothing half-written stays behind."""
+
+    def stop(*_: object) -> None:
+        sys.exit(EXIT_TERMINATED)
+
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, stop)
+
+
+def typed(args: argparse.Namespace) -> str:
+    """The command as it was typed."""
+    return shlex.join(["cmmulti", *args.command_line])
+
+
+def finish(args: argparse.Namespace, outcome: Outcome) -> None:
+    """Write an outcome and say what it is."""
+    from cmmulti.pipeline.processes import is_main
+
+    if not is_main():
+        return
+    outcome.save(args.out, typed(args), args.overwrite)
+    announce(args.out, args.json)
+
+
+def announce(folder: Path, as_json: bool) -> None:
+    """Say what a result folder holds."""
+    from cmmulti.report import read_results
+    from cmmulti.report.figures import figure
+    from cmmulti.report.results import RESULTS
+
+    if as_json:
+        print((folder / RESULTS).read_text(encoding="utf-8"), end="")
+        return
+    results = read_results(folder)
+    count = len(results.outputs)
+    cost = [] if results.nfe is None else [f"{results.nfe} network evaluations each"]
+    cost += [] if results.seconds is None else [f"{results.seconds:.2f} s"]
+    print(f"{count} result{'' if count == 1 else 's'} in {folder}" + (f" ({', '.join(cost)})" if cost else ""))
+    for key, value in results.metrics.items():
+        shown = figure(key)
+        beside = [
+            f"{name.replace('_', ' ')} {shown.text(values[key])}"
+            for name, values in results.baselines.items()
+            if key in values
+        ]
+        print(f"  {shown.heading}: {shown.text(value)}" + (f"  (beside {', '.join(beside)})" if beside else ""))
+    for note in results.notes:
+        print(f"  note: {note}")
+    print(f"page: {folder / 'index.html'}")

@@ -1,0 +1,26 @@
+"""``cmmulti report``: make the page of a result folder again, or one page of many result folders."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
+    parser = subparsers.add_parser(
+        "report",
+        help="make the page of results again",
+        description="Make index.html of a result folder from what lies in it, or one page of all result folders in DIR.",
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a result folder, or a folder of result folders")
+    parser.add_argument("--json", action="store_true", help="print the results behind the page instead of where it is")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    from cmmulti.report import gather, write_page
+
+    results = gather(args.folder)
+    page = write_page(args.folder, results)
+    print(results.model_dump_json(indent=2) if args.json else f"page: {page}")

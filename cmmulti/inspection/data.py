@@ -1,0 +1,88 @@
+"""Files that a modality reads: asked of the installed adapters, none of them named here."""
+
+from __future__ import annotations
+
+import zipfile
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cmmulti import registry
+from cmmulti.errors import UserError
+from cmmulti.modality import Modality
+
+MOST_FILES = 1_000_000
+
+
+def file(path: Path) -> dict[str, Any]:
+    """A file, described by the adapter that claims its suffix, or by whichever can read it.
+
+    Raises:
+        UserError: the claiming adapter cannot read it, or none can.
+    """
+    adapters = _adapters()
+    claiming = [adapter for adapter in adapters if path.name.lower().endswith(tuple(adapter.suffixes) or ("\x00",))]
+    if path.suffix.lower() == ".zip":
+        return _archive(path, adapters)
+    for adapter in claiming or adapters:
+        try:
+            return {"kind": adapter.name, "path": str(path), **adapter.describe(path)}
+        except UserError:
+            if claiming:
+                raise
+    raise _unknown(path, adapters)
+
+
+def folder(path: Path) -> dict[str, Any]:
+    """A folder of data: one item that is a folder itself (a DICOM series), or files to train on."""
+    adapters = _adapters()
+    counts = _counted((p.name for p in path.rglob("*") if p.is_file()), adapters)
+    if counts:
+        return {"kind": "folder of data", "path": str(path), "files": counts}
+    for adapter in adapters:
+        try:
+            return {"kind": adapter.name, "path": str(path), **adapter.describe(path)}
+        except UserError:
+            continue
+    raise _unknown(path, adapters)
+
+
+def _archive(path: Path, adapters: list[Modality]) -> dict[str, Any]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            counts = _counted((PurePosixPath(name).name for name in archive.namelist()), adapters)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise UserError(f"{path}: not a readable zip archive ({error})") from error
+    if not counts:
+        raise _unknown(path, adapters)
+    return {"kind": "archive of data", "path": str(path), "files": counts}
+
+
+def _counted(names: Iterable[str], adapters: list[Modality]) -> dict[str, int]:
+    """How many files each adapter would read."""
+    counts: Counter[str] = Counter()
+    for number, name in enumerate(names):
+        if number >= MOST_FILES:
+            break
+        for adapter in adapters:
+            if not name.startswith(".") and name.lower().endswith(tuple(adapter.suffixes) or ("\x00",)):
+                counts[adapter.name] += 1
+    return dict(counts)
+
+
+def _adapters() -> list[Modality]:
+    """Every installed modality with its default settings; a broken plug-in is left out."""
+    found = []
+    for name in registry.names("modalities"):
+        try:
+            adapter = registry.load("modalities", name)
+            found.append(adapter(adapter.Settings()))
+        except (UserError, ValueError, TypeError):  # a plug-in that cannot be made without settings cannot describe files
+            continue
+    return found
+
+
+def _unknown(path: Path, adapters: list[Modality]) -> UserError:
+    reads = "; ".join(f"{adapter.name} ({', '.join(adapter.suffixes)})" for adapter in adapters if adapter.suffixes)
+    return UserError(f"{path}: nothing that is read here; expected a model, a run, results, a config, or data: {reads}")

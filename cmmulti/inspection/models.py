@@ -1,0 +1,72 @@
+"""Model folders, their configs and weights."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from cmmulti.errors import UserError
+from cmmulti.noise import few_step_levels
+from cmmulti.pipeline import Pipeline, PipelineConfig
+from cmmulti.pipeline.folder import WEIGHTS, parameters, read_config
+
+
+def model(folder: Path) -> dict[str, Any]:
+    """A model folder, its weights read and checked."""
+    pipe = Pipeline.from_pretrained(folder)
+    facts = {"kind": "model", "path": str(folder), **_of_config(pipe.config)}
+    facts["shape"] = list(pipe.modality.shape)
+    facts["parameters"] = parameters(pipe.model.network)
+    facts["megabytes"] = round((folder / WEIGHTS).stat().st_size / 1e6, 2)
+    facts["levels"] = {str(steps): pipe.levels(steps) for steps in (1, 2, 4)}
+    facts["tasks"] = {name: f"{task.verb}: {task.summary}" for name, task in pipe.modality.tasks.items()}
+    facts["card"] = pipe.card
+    return facts
+
+
+def config(path: Path) -> dict[str, Any]:
+    """The ``config.json`` of a model."""
+    found = read_config(path)
+    modality = found.build_modality()
+    levels = {str(n): found.levels.get(n, few_step_levels(n, found.sigma_max)) for n in (1, 2)}
+    return {"kind": "model config", "path": str(path), **_of_config(found), "shape": list(modality.shape), "levels": levels}
+
+
+def weights_of_model(path: Path) -> dict[str, Any]:
+    """``model.safetensors``: the model that it belongs to, or the bare tensors where its config is not beside it."""
+    return model(path.parent) if (path.parent / "config.json").is_file() else weights(path)
+
+
+def weights(path: Path) -> dict[str, Any]:
+    """A safetensors file on its own; every tensor is read."""
+    count, numbers, types = 0, 0, set()
+    try:
+        with safe_open(path, framework="pt") as stored:
+            for name in stored.keys():  # noqa: SIM118
+                tensor = stored.get_tensor(name)
+                if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all()):
+                    raise UserError(f"{path}: {name} holds NaN or infinity; expected finite weights")
+                count, numbers = count + 1, numbers + math.prod(tensor.shape)
+                types.add(str(tensor.dtype).removeprefix("torch."))
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: damaged weights ({error}); expected a whole safetensors file") from error
+    return {"kind": "weights", "path": str(path), "tensors": count, "numbers": numbers, "types": sorted(types)}
+
+
+def _of_config(found: PipelineConfig) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "modality": found.modality.name,
+        "role": found.role,
+        "method": found.method,
+        "network": found.network.name,
+        "parameterization": found.parameterization.name,
+        "sigma_data": found.sigma_data,
+        "sigma_max": found.sigma_max,
+        "classes": list(found.classes),
+        "settings": dict(found.modality.settings),
+    }

@@ -1,0 +1,73 @@
+"""Training: run folders, their configs and checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from cmmulti.config import RunConfig, load_config
+from cmmulti.errors import UserError
+from cmmulti.training import checkpoint
+from cmmulti.training.folder import CONFIG, LOG, read_record
+
+
+def run(folder: Path) -> dict[str, Any]:
+    """A run: what it trains, how far it got."""
+    if not (folder / CONFIG).is_file():
+        raise UserError(f"{folder}: checkpoints without {CONFIG}; expected the folder of a run")
+    settings = load_config(folder / CONFIG)
+    record = read_record(folder)
+    facts = {"kind": "run", "path": str(folder), **_of_config(settings)}
+    newest = checkpoint.newest(folder, tell=lambda _: None) if any(folder.glob(checkpoint.PATTERN)) else None
+    facts["checkpoints"] = len(list(folder.glob(checkpoint.PATTERN)))
+    facts["step"] = 0 if newest is None else newest[1]["step"]
+    facts["newest"] = None if newest is None else newest[0].name
+    facts["parameters"] = record.parameters
+    facts["examples"] = record.examples
+    facts["command"] = record.command
+    facts["log"] = _last_row(folder / LOG)
+    return facts
+
+
+def config(path: Path) -> dict[str, Any]:
+    """The YAML config of a run, checked as ``train`` checks it."""
+    return {"kind": "run config", "path": str(path), **_of_config(load_config(path))}
+
+
+def checkpoint_file(path: Path) -> dict[str, Any]:
+    """A checkpoint, every record's checksum verified."""
+    state = checkpoint.load(path)
+    weights = [value for value in state.get("model", {}).values() if isinstance(value, Tensor)]
+    return {
+        "kind": "checkpoint",
+        "path": str(path),
+        "step": state["step"],
+        "parameters": sum(value.numel() for value in weights),
+        "holds": sorted(key for key in state if key not in ("format", "step")),
+        "megabytes": round(path.stat().st_size / 1e6, 2),
+    }
+
+
+def _of_config(settings: RunConfig) -> dict[str, Any]:
+    return {
+        "modality": settings.modality.name,
+        "method": settings.method.name,
+        "network": settings.network.name,
+        "data": settings.data.name,
+        "max_steps": settings.trainer.max_steps,
+        "batch_size": settings.data.batch_size,
+    }
+
+
+def _last_row(path: Path) -> dict[str, str]:
+    """The newest line of the log by column, without reading a long log into a table."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            head, last = next(file).rstrip("\n").split(","), ""
+            for line in file:
+                last = line.rstrip("\n") or last
+    except (OSError, StopIteration, UnicodeDecodeError):
+        return {}
+    return dict(zip(head, last.split(","), strict=False)) if last else {}
