@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +22,18 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from cmmulti.config import load_config, to_yaml
-    from cmmulti.training.run import dry_run, train
+    from cmmulti.training.run import train
 
     overrides = list(args.set)
     if args.init is not None:
-        import json
-
         overrides.append(f"init={json.dumps(args.init)}")
     config = load_config(args.config, overrides)
     if args.dry_run:
+        from cmmulti.training.dry_run import dry_run
+
         print(to_yaml(config.model_dump(mode="json")), end="")
         print(dry_run(config))
         return
     out = args.out or Path("runs") / args.config.stem
-    train(config, out, args.resume)
+    train(config, out, args.resume, shlex.join(["cmmulti", *args.command_line]))
     print(out)

@@ -21,7 +21,7 @@ from cmmulti.config.text import read_yaml, with_overrides
 from cmmulti.errors import UserError
 
 DATA_KEYS = ("dims", "in_channels")
-"""What an adapter tells a network other than the default one: the shape of the data, where the network has such a setting."""
+"""What an adapter tells any network that has such a setting: the shape of the data."""
 
 
 def load_config(path: Path, overrides: typing.Iterable[str] = (), where: str | None = None) -> RunConfig:

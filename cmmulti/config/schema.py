@@ -53,13 +53,13 @@ class OptimizerConfig(Section):
     """
 
     name: Literal["radam", "adam", "adamw"] | None = None
-    learning_rate: float | None = Field(None, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0)
     betas: tuple[float, float] | None = None
-    eps: float = Field(1e-8, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
+    eps: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     warmup_steps: NonNegativeInt = 0
     decay: Literal["constant", "linear", "cosine", "inverse-sqrt"] = "constant"
-    decay_start: float = Field(0.0, ge=0, lt=1)
+    decay_start: float = Field(default=0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> OptimizerConfig:
@@ -82,7 +82,7 @@ class EMAConfig(Section):
 
     half_lives: tuple[float, ...] | None = None
     sigma_rel: tuple[float, ...] = ()
-    ramp: float = Field(0.05, ge=0, le=1)
+    ramp: float = Field(default=0.05, ge=0, le=1)
     export: str | None = None
 
     @model_validator(mode="after")
@@ -112,7 +112,7 @@ class TrainerConfig(Section):
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     accumulate: PositiveInt = 1
-    clip: float | None = Field(None, ge=0)
+    clip: float | None = Field(default=None, ge=0)
     compile: bool = False
     threads: PositiveInt | None = None
 
@@ -162,9 +162,9 @@ class RunConfig(Section):
     checkpoint: CheckpointConfig = CheckpointConfig()
     preview: PreviewConfig = PreviewConfig()
     log: LogConfig = LogConfig()
-    label_dropout: float = Field(0.1, ge=0, le=1)
-    sigma_data: float | None = Field(None, gt=0)
-    sigma_max: float = Field(80.0, gt=0)
+    label_dropout: float = Field(default=0.1, ge=0, le=1)
+    sigma_data: float | None = Field(default=None, gt=0)
+    sigma_max: float = Field(default=80.0, gt=0)
     init: str | None = None
     teacher: str | None = None
 

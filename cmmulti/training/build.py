@@ -19,6 +19,10 @@ from cmmulti.pipeline import Pipeline
 from cmmulti.pipeline.folder import Piece, PipelineConfig
 from cmmulti.randomness import key
 from cmmulti.training.data import Examples, measured_sigma_data
+from cmmulti.training.order import Order
+
+EVALUATION_BATCH = 32
+"""Most samples per network call of an exported model: keeps a CPU in its cache and a scan in memory."""
 
 
 @dataclass
@@ -106,6 +110,7 @@ def pipeline_config(config: RunConfig, method: Method, classes: list[str]) -> Pi
         sigma_data=sigma_data,
         sigma_max=config.sigma_max,
         classes=classes,
+        evaluation_batch=EVALUATION_BATCH,
     )
 
 
@@ -134,8 +139,9 @@ def copy_weights(source: Pipeline, model: Model, config: RunConfig) -> None:
     wrong = [n for n in sorted(theirs.keys() | mine.keys()) if n not in theirs or n not in mine]
     wrong += [n for n in theirs if n in mine and theirs[n].shape != mine[n].shape]
     if wrong or source.config.network.name != config.network.name:
+        where = f", first {wrong[0]}" if wrong else ""
         raise UserError(
-            f"init = {config.init!r}: of another architecture ({len(wrong)} tensors differ{f', first {wrong[0]}' if wrong else ''}); "
+            f"init = {config.init!r}: of another architecture ({len(wrong)} tensors differ{where}); "
             f"its network is {source.config.network.name} {source.config.network.settings}"
         )
     model.network.load_state_dict(theirs)
@@ -151,6 +157,14 @@ def load_teacher(config: RunConfig, init: Pipeline | None) -> Model | None:
     if teacher is not None:
         teacher.eval().requires_grad_(False)
     return teacher
+
+
+def order_of(parts: Parts) -> Order:
+    """The order of a run's examples."""
+    config = parts.config
+    return Order(
+        len(parts.examples), config.trainer.seed, config.data.batch_size, config.trainer.accumulate, config.processes
+    )
 
 
 def parameter_count(module: nn.Module) -> int:

@@ -1,8 +1,8 @@
-"""From a training set to batches: augmentation keyed by (seed, epoch, index), bad files told by name."""
+"""From a training set to batches: augmentation keyed by (seed, epoch, example), bad files told by name."""
 
 from __future__ import annotations
 
-import warnings
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ class Batch(NamedTuple):
 
     x: Tensor
     label: Tensor
-    index: Tensor
+    example: Tensor
 
 
 class BadBatch(NamedTuple):
@@ -50,8 +50,8 @@ class Examples(Dataset[tuple[Tensor, int, int]]):
         return len(self.source)
 
     def __getitem__(self, place: Place) -> tuple[Tensor, int, int]:
-        generator = torch.Generator().manual_seed(key(self.seed, "augment", place.epoch, place.index))
-        index = place.index
+        generator = torch.Generator().manual_seed(key(self.seed, "augment", place.epoch, place.example))
+        index = place.example
         for attempt in range(REPLACEMENTS):
             try:
                 return self.tensor(index, generator), int(self.source.labels[index]), index
@@ -59,7 +59,7 @@ class Examples(Dataset[tuple[Tensor, int, int]]):
                 if not self.skip:
                     raise
                 self._tell(index, error)
-                index = key(self.seed, "replace", place.epoch, place.index, attempt) % len(self.source)
+                index = key(self.seed, "replace", place.epoch, place.example, attempt) % len(self.source)
         raise UserError(f"data: {REPLACEMENTS} unreadable files in a row, the last {self.source.names[index]}")
 
     def __getitems__(self, places: list[Place]) -> list[tuple[Tensor, int, int]] | BadBatch:
@@ -80,27 +80,24 @@ class Examples(Dataset[tuple[Tensor, int, int]]):
     def _tell(self, index: int, error: UserError) -> None:
         if index not in self._told:
             self._told.add(index)
-            warnings.warn(f"skipped {self.source.names[index]}: {error}", stacklevel=2)
+            print(f"skipped {self.source.names[index]}: {error}", file=sys.stderr, flush=True)
 
 
 def collate(samples: list[tuple[Tensor, int, int]] | BadBatch) -> Batch | BadBatch:
     """One batch of single examples."""
     if isinstance(samples, BadBatch):
         return samples
-    x, label, index = zip(*samples, strict=True)
-    return Batch(torch.stack(x), torch.tensor(label), torch.tensor(index))
+    x, label, example = zip(*samples, strict=True)
+    return Batch(torch.stack(x), torch.tensor(label), torch.tensor(example))
 
 
 class RunData(LightningDataModule):
-    """Feeds a run from its step counter on; every process gets its share of each batch.
+    """Feeds a run from step ``start`` to ``max_steps``; every process gets its share of each batch."""
 
-    ``start`` is set by the run once it knows the step that it resumes from.
-    """
-
-    def __init__(self, examples: Examples, order: Order, max_steps: int, workers: int) -> None:
+    def __init__(self, examples: Examples, order: Order, max_steps: int, workers: int, start: int = 0) -> None:
         super().__init__()
         self.examples, self.order, self.max_steps, self.workers = examples, order, max_steps, workers
-        self.start = 0
+        self.start = start
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, int, int]]:
         rank = self.trainer.global_rank if self.trainer is not None else 0

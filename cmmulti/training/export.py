@@ -12,18 +12,20 @@ from cmmulti.model import Model
 from cmmulti.pipeline import Pipeline
 from cmmulti.training import checkpoint
 from cmmulti.training.build import build_method, build_modality, pipeline_config
+from cmmulti.training.callbacks.log_file import read
 from cmmulti.training.card import model_card
-from cmmulti.training.folder import CONFIG, RunRecord, read_record
+from cmmulti.training.folder import CONFIG, LOG, RunRecord, read_record
 from cmmulti.training.module import TrainingModule
+from cmmulti.training.quiet import say
 
 
 @torch.no_grad()
 def load_average(module: TrainingModule, model: Model, profile: str) -> None:
     """Fill ``model`` with an average of the run's student; buffers are the student's."""
-    for mine, average in zip(model.network.parameters(), module.ema.weights(profile), strict=True):
-        mine.copy_(average)
-    for mine, buffer in zip(model.network.buffers(), module.model.network.buffers(), strict=True):
-        mine.copy_(buffer)
+    for parameter, average in zip(model.network.parameters(), module.ema.weights(profile), strict=True):
+        parameter.copy_(average)
+    for buffer, current in zip(model.network.buffers(), module.model.network.buffers(), strict=True):
+        buffer.copy_(current)
 
 
 def export(run: Path, out: Path, profile: str | None = None, half: bool = False) -> Pipeline:
@@ -37,12 +39,12 @@ def export(run: Path, out: Path, profile: str | None = None, half: bool = False)
         UserError: ``run`` is no run, has no whole checkpoint, or tracks no such average.
     """
     config, record = read_run(run)
-    found = checkpoint.newest(run, print)
+    found = checkpoint.newest(run, say)
     if found is None:
         raise UserError(f"{run}: no checkpoint (step-*.ckpt) to export yet")
     path, state = found
     method = build_method(config)
-    settings = pipeline_config(config, method, record.classes)
+    settings = pipeline_config(config, method, record.classes).model_copy(update={"name": out.name})
     model = settings.build_model()
     chosen = profile or config.ema.export or "raw"
     if chosen != "raw" and chosen not in state["ema"]:
@@ -56,10 +58,17 @@ def export(run: Path, out: Path, profile: str | None = None, half: bool = False)
                     mine.copy_(average)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"{path}: checkpoint of another architecture than {run / CONFIG} ({error})") from error
-    card = model_card(config, record, model, state["step"], chosen, out.name)
+    card = model_card(config, record, model, state["step"], chosen, out.name, seconds_of(run, state["step"]))
     pipeline = Pipeline(model.eval(), build_modality(config), settings, card)
     pipeline.save_pretrained(out, half)
     return pipeline
+
+
+def seconds_of(run: Path, step: int) -> float:
+    """Training time up to ``step`` as the log has it, 0 where there is no log."""
+    path = run / LOG
+    rows = [row for row in read(path) if row["step"] <= step] if path.is_file() else []
+    return rows[-1]["seconds"] if rows else 0.0
 
 
 def read_run(run: Path) -> tuple[RunConfig, RunRecord]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,24 +32,24 @@ class RunRecord:
     version: str = ""
 
 
-def prepare(out: Path, resume: bool) -> None:
-    """Make the folder.
+def check(out: Path, resume: bool) -> None:
+    """Look whether a run may begin here, before anything is loaded; nothing is made yet.
 
     Raises:
-        UserError: it cannot be written, or holds a run already and ``resume`` is false.
+        UserError: the folder cannot be written, or holds a run already and ``resume`` is false.
     """
     if not resume and (any(out.glob(checkpoint.PATTERN)) or (out / LOG).exists()):
         raise UserError(f"{out}: already holds a run; add --resume to go on with it, or choose another --out")
+    nearest = next((p for p in (out, *out.absolute().parents) if p.exists()), Path("/"))
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise UserError(f"{out}: cannot be written ({nearest} is {'not writable' if nearest.is_dir() else 'a file'})")
+
+
+def begin(out: Path, config: RunConfig, record: RunRecord) -> None:
+    """Make the folder, clear what a killed run left half-written, and save the resolved config and the record."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         checkpoint.remove_leftovers(out)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror or error})") from error
-
-
-def write(out: Path, config: RunConfig, record: RunRecord) -> None:
-    """Save the resolved config and the record beside the run."""
-    try:
         with replacing(out / CONFIG) as part:
             part.write_text(to_yaml(config.model_dump(mode="json")), encoding="utf-8")
         with replacing(out / RECORD) as part:

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from cmmulti.conditioning import NO_CONDITION, Condition
 from cmmulti.config import RunConfig
 from cmmulti.errors import UserError
-from cmmulti.methods.base import Budget, Method, Progress
+from cmmulti.methods.base import Budget, Loss, Method, Progress
 from cmmulti.model import Model
 from cmmulti.randomness import TrainingRandomness
 from cmmulti.training.data import BadBatch, Batch
@@ -58,7 +58,7 @@ class TrainingModule(LightningModule):
         """Learning rate of the step that is next."""
         return learning_rate(self.config.optimizer, self.step, self.config.trainer.max_steps, self.stage_start)
 
-    def loss(self, batch: Batch, rank: int = 0, micro: int = 0) -> Any:
+    def loss(self, batch: Batch, rank: int = 0, micro: int = 0) -> Loss:
         """The method's loss of one batch, labels dropped as configured."""
         randomness = TrainingRandomness(self.config.trainer.seed, self.step, rank, micro)
         return self.method.loss(self.model, batch.x, self.condition(batch, randomness), self.progress, randomness)
@@ -78,7 +78,8 @@ class TrainingModule(LightningModule):
             raise UserError(batch.reason)
         loss = self.loss(batch, self.global_rank, batch_idx % self.config.trainer.accumulate)
         self.recent.append((loss.sigma, loss.per_sample))
-        return loss.value  # type: ignore[no-any-return]
+        value: Tensor = loss.value
+        return value
 
     def configure_optimizers(self) -> Optimizer:
         settings = self.config.optimizer

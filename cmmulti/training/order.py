@@ -15,7 +15,7 @@ class Place(NamedTuple):
     """One example in one pass over the data; augmentation is keyed by both."""
 
     epoch: int
-    index: int
+    example: int
 
 
 class Order:

@@ -43,12 +43,12 @@ class FiniteGuard(AfterStep):
         for micro, (sigma, loss) in enumerate(batches):
             places = self.order.batch(step, micro, rank)
             for i in torch.nonzero(~torch.isfinite(loss)).flatten().tolist():
-                culprits.append(f"{self.names[places[i].index]} at sigma = {float(sigma[i]):.4g}")  # type: ignore[index]
+                culprits.append(f"{self.names[places[i].example]} at sigma = {float(sigma[i]):.4g}")  # type: ignore[index]
         if culprits:
             more = f" and {len(culprits) - 5} more" if len(culprits) > 5 else ""
             return f"the loss of step {step} is not finite: {', '.join(culprits[:5])}{more}; the last checkpoint is good"
         sigmas = torch.cat([sigma for sigma, _ in batches])
-        names = [self.names[p.index] for p in self.order.batch(step, 0, rank)[:3]]  # type: ignore[index]
+        names = [self.names[p.example] for p in self.order.batch(step, 0, rank)[:3]]  # type: ignore[index]
         return (
             f"the gradient of step {step} is not finite: sigma {float(sigmas.min()):.4g} to {float(sigmas.max()):.4g}, "
             f"samples {', '.join(map(str, names))}, ...; lower optimizer.learning_rate or set trainer.clip; "

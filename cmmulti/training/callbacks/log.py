@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from pathlib import Path
 
@@ -12,16 +10,9 @@ from pytorch_lightning import Trainer
 from torch.utils.tensorboard import SummaryWriter
 
 from cmmulti.errors import UserError
-from cmmulti.files import replacing
 from cmmulti.training.callbacks.base import AfterStep, is_due
+from cmmulti.training.callbacks.log_file import BINS, COLUMNS, EDGES, line, told, truncate
 from cmmulti.training.module import TrainingModule
-
-EDGES = (0.1, 0.3, 1.0, 3.0, 10.0)
-"""Noise levels between the bins of the loss; the outer bins are open."""
-BINS = tuple(
-    f"loss_{low}_{high}" for low, high in zip(("0", *(f"{e:g}" for e in EDGES)), (*(f"{e:g}" for e in EDGES), "max"), strict=True)
-)
-COLUMNS = ("step", "images", "loss", *BINS, "grad_norm", "learning_rate", "images_per_second", "seconds")
 
 
 class Log(AfterStep):
@@ -63,7 +54,10 @@ class Log(AfterStep):
             "step": module.step,
             "images": module.step * batch,
             "loss": sum(totals) / max(sum(counts), 1),
-            **{name: total / count if count else float("nan") for name, total, count in zip(BINS, totals, counts, strict=True)},
+            **{
+                name: total / count if count else float("nan")
+                for name, total, count in zip(BINS, totals, counts, strict=True)
+            },
             "grad_norm": float(module.grad_norm),
             "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
             "images_per_second": steps * batch / max(seconds, 1e-9),
@@ -81,7 +75,7 @@ class Log(AfterStep):
     def _write(self, row: dict[str, float]) -> None:
         try:
             with open(self.folder / "log.csv", "a", encoding="utf-8", newline="") as file:
-                file.write(line([_told(row[c]) for c in COLUMNS]))
+                file.write(line([told(row[c]) for c in COLUMNS]))
         except OSError as error:
             raise UserError(f"{self.folder / 'log.csv'}: cannot be written ({error.strerror or error})") from error
         if self.writer is not None:
@@ -100,36 +94,9 @@ def binned(batches: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
     sigma = torch.cat([s for s, _ in batches]).float()
     loss = torch.cat([v for _, v in batches]).to(torch.float32)
     where = torch.bucketize(sigma, torch.tensor(EDGES, device=sigma.device))
-    sums = torch.zeros(2, len(BINS), dtype=torch.float32 if sigma.device.type == "mps" else torch.float64, device=sigma.device)
+    sums = torch.zeros(
+        2, len(BINS), dtype=torch.float32 if sigma.device.type == "mps" else torch.float64, device=sigma.device
+    )
     sums[0].index_add_(0, where, loss.to(sums.dtype))
     sums[1].index_add_(0, where, torch.ones_like(loss, dtype=sums.dtype))
     return sums
-
-
-def truncate(path: Path, step: int) -> float:
-    """Keep the rows up to ``step`` (those after it will be made again) and return the seconds already spent."""
-    rows = read(path) if path.is_file() else []
-    kept = [row for row in rows if row["step"] <= step]
-    text = line(list(COLUMNS)) + "".join(line([_told(row[c]) for c in COLUMNS]) for row in kept)
-    with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
-    return kept[-1]["seconds"] if kept else 0.0
-
-
-def read(path: Path) -> list[dict[str, float]]:
-    """The whole rows of a log; a last line that a killed run left unfinished is passed over."""
-    rows = []
-    for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8", errors="replace"))):
-        try:
-            rows.append({c: float(row[c]) for c in COLUMNS})
-        except (KeyError, TypeError, ValueError):
-            continue
-    return rows
-
-
-def line(values: list[str]) -> str:
-    return ",".join(values) + "\n"
-
-
-def _told(value: float) -> str:
-    return str(int(value)) if value == value and float(value).is_integer() and abs(value) < 1e15 else f"{value:.6g}"

@@ -11,12 +11,13 @@ import torch
 from PIL import Image
 from pytorch_lightning import Trainer
 
+from cmmulti.conditioning import labels
 from cmmulti.errors import UserError
+from cmmulti.files import replacing
 from cmmulti.media import Media, Picture, Player
 from cmmulti.modality import Modality
 from cmmulti.model import Model
 from cmmulti.pipeline import Pipeline
-from cmmulti.files import replacing
 from cmmulti.pipeline.folder import PipelineConfig
 from cmmulti.randomness import SampleRandomness
 from cmmulti.training.callbacks.base import AfterStep, is_due
@@ -50,10 +51,13 @@ class Previews(AfterStep):
         seeds = list(range(settings.seed, settings.seed + settings.n))
         panels = {}
         for seed in seeds:
-            randomness = SampleRandomness([seed])
-            labels = pipeline.labels_for([seed], None)
+            # Not pipeline.generate: it would share the work out among the processes of the training run.
             samples = pipeline.sampler().sample(
-                pipeline.model, (1, *self.modality.shape), pipeline.levels(steps), randomness, pipeline._condition(labels, None)
+                pipeline.model,
+                (1, *self.modality.shape),
+                pipeline.levels(steps),
+                SampleRandomness([seed]),
+                labels(pipeline.labels_for([seed], None)[0], 1),
             )
             decoded = self.modality.decode(samples.x.cpu(), None, SampleRandomness([seed], "decode"))
             panels[f"seed {seed}"] = decoded
