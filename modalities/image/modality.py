@@ -20,7 +20,6 @@ from modalities.image.picture import Picture
 from modalities.image.render import render
 from modalities.image.tasks import TASKS
 
-
 Side = Annotated[int, Field(ge=4, le=4096)]
 
 
@@ -29,9 +28,9 @@ def _both_sides(value: Any) -> Any:
 
 
 class ImageSettings(ModalitySettings):
-    """``size``: height and width in pixels of what a model makes, or one number for both. ``channels``: 1 for grey, 3 for RGB.
+    """``size``: height and width in pixels of what a model makes, or one number for both.
 
-    ``classes``: how many labels the model knows; 0 for none.
+    ``channels``: 1 for grey, 3 for RGB. ``classes``: how many labels the model knows; 0 for none.
     """
 
     size: Annotated[tuple[Side, Side], BeforeValidator(_both_sides)] = (32, 32)

@@ -1,0 +1,122 @@
+"""Make a picture finer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import Field
+from torch import Tensor
+
+from cmmulti.errors import UserError
+from cmmulti.modality import Assignment, Task, TaskOptions
+from cmmulti.model import Model
+from cmmulti.operators.base import LinearOperator
+from cmmulti.operators.mask import Mask
+from cmmulti.operators.resample import BlockMean
+from cmmulti.problems.base import Noised, Problem
+from cmmulti.problems.replacement import Replacement
+from cmmulti.randomness import SampleRandomness
+from modalities.image import representation
+from modalities.image.picture import Picture
+from modalities.image.tasks.common import SIMULATED, measurement_writer, picture_of
+from modalities.image.windows import Windows, covering
+
+if TYPE_CHECKING:
+    from modalities.image.modality import ImageModality
+
+ROUNDS = 8
+"""Of clipping and setting block means right: a few, for the two nearly always agree at once."""
+
+
+class SuperResolveOptions(TaskOptions):
+    """How much finer."""
+
+    factor: int = Field(2, ge=2, description="how many times more pixels per side; divides the model's size")
+    simulate: bool = Field(False, description="the input is the fine picture: reduce it by the factor first")
+
+
+class SuperResolve(Task):
+    """The result's block means are the input: the coefficients of each block's mean are known, the others are not."""
+
+    name = "super-resolve"
+    verb = "edit"
+    summary = "make a picture finer by a whole factor"
+    Options = SuperResolveOptions
+
+    def prepare(
+        self, modality: ImageModality, source: Path | Picture, options: SuperResolveOptions, model: Model
+    ) -> Assignment:
+        picture, factor, side = picture_of(source), options.factor, modality.settings.size
+        if side[0] % factor or side[1] % factor:
+            raise UserError(f"factor = {factor}: expected a divisor of this model's size, {side[1]} x {side[0]} pixels")
+        low = block_means(picture, factor) if options.simulate else picture
+        size = (low.size[0] * factor, low.size[1] * factor)
+        windows = covering(size, side, grid=factor)
+        coarse = Windows(
+            low.size,
+            (side[0] // factor, side[1] // factor),
+            tuple((top // factor, left // factor) for top, left in windows.corners),
+        )
+        values = modality.encode(low)
+        y = coarse.cut(values)
+        operator: LinearOperator = BlockMean(modality.shape, factor)
+        if not bool(coarse.inside().all()):
+            operator = Mask(coarse.inside(), operator.range) @ operator
+        whole = BlockMean((values.shape[1], *size), factor)
+
+        def finish(parts: Tensor, randomness: SampleRandomness) -> Picture:
+            x = windows.blend(parts)
+            for _ in range(ROUNDS):
+                x = (x + whole.pinv(values - whole(x))).clamp(*modality.valid_range)
+            return fine(low, representation.stored(x, low.white, low.channels))
+
+        notes = [SIMULATED] if options.simulate else []
+        if len(windows.corners) > 1:
+            notes.append(f"made in {len(windows.corners)} overlapping windows of this model's {side[1]} x {side[0]} pixels")
+        return Assignment(
+            shape=(len(y), *modality.shape),
+            finish=finish,
+            problem=Problem(operator, y, 0.0, Replacement(), modality.valid_range),
+            start=Noised(BlockMean(modality.shape, factor).pinv(y)),
+            panels={"input": low},
+            truth=cropped(picture, size) if options.simulate else None,
+            baselines={"bicubic": lambda: bicubic(low, factor)},
+            measurement=measurement_writer(low) if options.simulate else None,
+            notes=tuple(notes),
+        )
+
+
+def block_means(picture: Picture, factor: int) -> Picture:
+    """The picture reduced by ``factor``, rows and columns that fill no block cut off at the bottom and right."""
+    size = (picture.size[0] // factor * factor, picture.size[1] // factor * factor)
+    if 0 in size:
+        raise UserError(
+            f"{picture.name}: {picture.size[1]} x {picture.size[0]} pixels; expected at least {factor} per side"
+        )
+    blocks = cropped(picture, size).array.reshape(size[0] // factor, factor, size[1] // factor, factor, -1)
+    return fine(picture, np.rint(blocks.mean((1, 3))).astype(picture.array.dtype))
+
+
+def cropped(picture: Picture, size: tuple[int, int]) -> Picture:
+    """The top left part of a picture, without alpha."""
+    return fine(picture, picture.array[: size[0], : size[1]])
+
+
+def fine(picture: Picture, array: np.ndarray[tuple[int, ...], np.dtype[np.unsignedinteger]]) -> Picture:
+    """A picture of another size in the place of ``picture``, whose alpha no longer fits."""
+    return Picture(np.ascontiguousarray(array), None, picture.format, picture.path, picture.profile)
+
+
+def bicubic(picture: Picture, factor: int) -> Picture:
+    """The usual enlargement (Keys, a = -0.5)."""
+    from PIL import Image
+
+    size = (picture.size[1] * factor, picture.size[0] * factor)
+    planes = [
+        np.asarray(Image.fromarray(picture.array[..., c].astype(np.float32)).resize(size, Image.Resampling.BICUBIC))
+        for c in range(picture.channels)
+    ]
+    values = np.clip(np.rint(np.stack(planes, -1)), 0, picture.white)
+    return fine(picture, values.astype(picture.array.dtype))
