@@ -4,57 +4,82 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
+
+from cmmulti.cli.common import add_device, add_model, add_out, seed, whole
+
+DESCRIPTION = """\
+Measure a model on held-out data. Without --task: samples of each number of steps against the data set (label accuracy of
+an independent classifier, Fréchet distance beside its floor, precision and recall, signs of memorised items). With --task:
+an edit or a reconstruction of held-out items beside simpler answers; the task's own options follow, as for `cmmulti edit`
+and `cmmulti reconstruct`. Started by `accelerate launch`, several processes share the sampling and give the same samples."""
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = subparsers.add_parser(
-        "evaluate",
-        help="measure a model on held-out data",
-        description="Measure a model on held-out data. Without --task: samples in 1, 2, 4 steps against the data set "
-        "(label accuracy of an independent classifier, Fréchet distance beside its floor, precision and recall, signs of "
-        "memorised items). With --task: an edit or a reconstruction of held-out items beside simpler answers. Started by "
-        "`accelerate launch`, several processes share the sampling and give the same samples.",
-    )
-    parser.add_argument("model", metavar="MODEL", help="a model folder or a shipped name")
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
+    parser = subparsers.add_parser("evaluate", help="measure a model on held-out data", description=DESCRIPTION)
+    add_model(parser)
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="the folder that holds the data sets")
-    parser.add_argument("--dataset", metavar="NAME", help="the data set (default: the one that the model card names)")
+    parser.add_argument("--dataset", metavar="NAME", help="the data set (default: the one that the model's card names)")
     parser.add_argument(
         "--data-option", action="append", default=[], metavar="KEY=VALUE", help="an option of the data set; repeatable"
     )
     parser.add_argument("--split", choices=("test", "val"), default="test", help="the held-out part (default: test)")
-    parser.add_argument("--n", type=int, default=1000, help="samples per row, or most items of a task (default: 1000)")
-    parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4], help="numbers of steps (default: 1 2 4)")
-    parser.add_argument("--teacher", metavar="MODEL", help="a denoising teacher to stand beside the model")
-    parser.add_argument("--seed", type=int, default=0, help="of the first sample; the others follow (default: 0)")
-    parser.add_argument("--task", metavar="NAME", help="evaluate this task instead of free samples")
     parser.add_argument(
-        "--option", action="append", default=[], metavar="KEY=VALUE", help="an option of the task; repeatable"
+        "--n", type=whole, default=1000, help="samples of each number of steps, or most items of a task (default: 1000)"
     )
+    parser.add_argument(
+        "--steps", type=whole, nargs="+", default=[1, 2, 4], metavar="N", help="numbers of steps (default: 1 2 4)"
+    )
+    parser.add_argument("--teacher", metavar="MODEL", help="a denoising teacher to stand beside the model")
+    parser.add_argument(
+        "--seed", type=seed, default=0, metavar="S", help="of the first sample; the others follow (default: 0)"
+    )
+    parser.add_argument("--task", metavar="NAME", help="evaluate this task instead of free samples")
     parser.add_argument(
         "--tune",
         action="append",
         default=[],
-        metavar="NAME:KEY=V1,V2,...",
+        metavar="NAME:KEY=V1,V2",
         help="choose option KEY of the task by the PSNR of baseline NAME (or of `result`) on validation items; repeatable",
     )
-    parser.add_argument("--tune-n", type=int, default=4, help="validation items for --tune (default: 4)")
+    parser.add_argument("--tune-n", type=whole, default=4, metavar="N", help="validation items for --tune (default: 4)")
     parser.add_argument(
-        "--classifier-steps", type=int, default=1500, help="training steps of the classifier (default: 1500)"
+        "--classifier-steps", type=whole, default=1500, metavar="N", help="of the classifier's training (default: 1500)"
     )
-    parser.add_argument("--device", default="cpu", help="where the models run (default: cpu)")
-    parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for results.json and index.html")
-    parser.set_defaults(run=run)
+    add_device(parser)
+    add_out(parser)
+    parser.set_defaults(run=run, takes_task_words=True)
 
 
-def run(args: argparse.Namespace) -> int:
-    import shlex
-    import sys
-
+def run(args: argparse.Namespace) -> None:
+    from cmmulti.cli.common import announce, device, stoppable, typed
+    from cmmulti.cli.task_options import task_options
+    from cmmulti.errors import UserError
     from cmmulti.evaluation.request import Request, evaluate
+    from cmmulti.evaluation.task import task_called
+    from cmmulti.pipeline import Pipeline
 
-    fields = {name: getattr(args, name) for name in Request.__dataclass_fields__ if name != "command"}
-    path = evaluate(Request(**fields, command=shlex.join(["cmmulti", *sys.argv[1:]])), lambda line: print(line, flush=True))
-    if path is not None:
-        print(f"figures: {path / 'results.json'}, page: {path / 'index.html'}")
-    return 0
+    stoppable()
+    if args.task is None and args.task_words:
+        raise UserError(f"evaluate: unexpected {args.task_words[0]!r}; without --task there are no task options")
+    where = device(args.device)
+    pipe = Pipeline.from_pretrained(args.model, where)
+    options = {}
+    if args.task is not None:
+        options = task_options(task_called(pipe, args.task).Options, args.task_words, args.task)
+    request = Request(
+        pipeline=pipe,
+        teacher=None if args.teacher is None else Pipeline.from_pretrained(args.teacher, where),
+        model=args.model,
+        options=options,
+        command=typed(args),
+        **{
+            name: getattr(args, name)
+            for name in ("data", "out", "dataset", "data_option", "split", "n", "steps", "seed", "task", "tune", "tune_n")
+        },
+        classifier_steps=args.classifier_steps,
+        overwrite=args.overwrite,
+    )
+    folder = evaluate(request, lambda line: None if args.json else print(line, flush=True))
+    if folder is not None:
+        announce(folder, args.json)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,30 +30,38 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Request:
-    """What to evaluate; the fields are the options of ``cmmulti evaluate``."""
+    """What to evaluate.
 
+    Args:
+        pipeline, teacher: loaded models. model: what the first was called. data: the folder that holds the data sets.
+        out: the result folder. dataset: a data set's name; None takes the one that the model's card names.
+        data_option: ``KEY=VALUE`` lines for it. split: the held-out part. n: samples per row, or most items of a task.
+        steps: numbers of steps. seed: of the first sample. task, options: a task instead of free samples.
+        tune, tune_n: see :func:`cmmulti.evaluation.tuning.tuned`. command: as it was typed.
+    """
+
+    pipeline: Pipeline
     model: str
     data: Path
     out: Path
+    teacher: Pipeline | None = None
     dataset: str | None = None
     data_option: Sequence[str] = ()
     split: Split = "test"
     n: int = 1000
     steps: Sequence[int] = (1, 2, 4)
-    teacher: str | None = None
     seed: int = 0
     task: str | None = None
-    option: Sequence[str] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
     tune: Sequence[str] = ()
     tune_n: int = 4
     classifier_steps: int = 1500
-    device: str = "cpu"
     overwrite: bool = False
     command: str = ""
 
-    def source(self, card: str) -> DataSource:
+    def source(self) -> DataSource:
         """The data set asked for, or the first one of the model card's head."""
-        name = self.dataset or named_in(card)
+        name = self.dataset or named_in(self.pipeline.card)
         if name is None:
             raise UserError(f"dataset: {self.model}'s card names none; expected --dataset NAME")
         return DataSource(name=name, root=self.data, options=pairs(self.data_option, "--data-option"))
@@ -66,19 +74,18 @@ def evaluate(request: Request, tell: Tell) -> Path | None:
         UserError: a model, data set, task or option does not exist or does not fit; the folder cannot be written.
     """
     _check(request)
-    pipeline = Pipeline.from_pretrained(request.model, request.device)
-    teacher = None if request.teacher is None else Pipeline.from_pretrained(request.teacher, request.device)
     tell = tell if is_main() else _silent
     if request.task is None:
-        return _samples(request, pipeline, teacher, tell)
-    return _task(request, pipeline, teacher, tell) if is_main() else None
+        return _samples(request, tell)
+    return _task(request, tell) if is_main() else None
 
 
-def _samples(request: Request, pipeline: Pipeline, teacher: Pipeline | None, tell: Tell) -> Path | None:
+def _samples(request: Request, tell: Tell) -> Path | None:
+    pipeline, teacher = request.pipeline, request.teacher
     models: list[tuple[str, Pipeline, Sequence[int]]] = [("model", pipeline, request.steps)]
     if teacher is not None:
         models.append(("teacher", teacher, teacher_steps(teacher)))
-    source, began = request.source(pipeline.card), time.perf_counter()
+    source, began = request.source(), time.perf_counter()
     training = Training(request.classifier_steps)
     result = study(models, source, request.split, request.n, request.seed, classifiers(request.out), training, tell)
     if result is None:
@@ -93,16 +100,16 @@ def _samples(request: Request, pipeline: Pipeline, teacher: Pipeline | None, tel
         metrics=dict(flat_metrics(result.rows[0])),
         baselines={"held-out items": dict(flat_metrics(result.floor))},
         notes=result.notes,
-        device=request.device,
+        device=str(pipeline.model.device),
         details=_details(request, source, result),
     )
     return _write(request, results, generation_sections(result, pipeline), pipeline, result)
 
 
-def _task(request: Request, pipeline: Pipeline, teacher: Pipeline | None, tell: Tell) -> Path:
-    name, source = str(request.task), request.source(pipeline.card)
-    options = pairs(request.option, "--option")
-    models = {"model": pipeline} | ({} if teacher is None else {"teacher at equal NFE": teacher})
+def _task(request: Request, tell: Tell) -> Path:
+    pipeline, name, source = request.pipeline, str(request.task), request.source()
+    options = dict(request.options)
+    models = {"model": pipeline} | ({} if request.teacher is None else {"teacher at equal NFE": request.teacher})
     chosen: dict[str, Any] = {}
     if request.tune:
         validation = pipeline.modality.dataset(source, "val")
@@ -127,7 +134,7 @@ def _task(request: Request, pipeline: Pipeline, teacher: Pipeline | None, tell: 
         metrics={k: v.value for k, v in first.metrics.items()},
         baselines={r.name: {k: v.value for k, v in r.metrics.items()} for r in run.rows[1:]},
         notes=run.notes,
-        device=request.device,
+        device=str(pipeline.model.device),
         details={
             "rows": [row.row() for row in run.rows],
             "data": _data(request, source),
@@ -181,7 +188,7 @@ def _details(request: Request, source: DataSource, result: Study) -> dict[str, A
         "feature_hash": result.features.hash,
         "features": result.features.name,
         "classifier_accuracy": None if accuracy is None else {"as_they_are": accuracy[0], "as_shown": accuracy[1]},
-        "teacher": request.teacher,
+        "teacher": None if request.teacher is None else request.teacher.config.name,
     }
 
 
@@ -201,12 +208,6 @@ def classifiers(out: Path) -> Path:
 
 
 def _check(request: Request) -> None:
-    if request.n < 1:
-        raise UserError(f"n: expected at least 1, got {request.n}")
-    if not request.steps or min(request.steps) < 1:
-        raise UserError(f"steps: expected numbers of at least 1, got {list(request.steps)}")
-    if request.classifier_steps < 1:
-        raise UserError(f"classifier-steps: expected at least 1, got {request.classifier_steps}")
     if not request.data.is_dir():
         raise UserError(f"{request.data}: expected the folder that holds the data sets")
     if is_main():

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from cmmulti.errors import UserError
+from cmmulti.errors import UserError, unknown_name
 from cmmulti.evaluation.features import Features
 from cmmulti.evaluation.statistics import Estimate, mean_interval
-from cmmulti.modality import Item, TrainingSet
+from cmmulti.modality import Item, Task, TrainingSet
 from cmmulti.pipeline import Outcome, Pipeline
 
 FEATURE_DISTANCE = "feature_distance"
@@ -52,12 +52,12 @@ class TaskRun:
     notes: list[str]
 
 
-def verb_of(pipeline: Pipeline, task: str) -> str:
-    """``edit`` or ``reconstruct``; an unknown task is refused with those that exist."""
+def task_called(pipeline: Pipeline, name: str) -> Task:
+    """The task of that name, whichever verb it belongs to; an unknown one is refused with those that exist."""
     tasks = pipeline.modality.tasks
-    if task in tasks:
-        return tasks[task].verb
-    raise UserError(f"task {task!r}: the {pipeline.modality.name} modality has {', '.join(sorted(tasks)) or 'none'}")
+    if name not in tasks:
+        raise unknown_name(f"{pipeline.modality.name} task", name, tasks)
+    return tasks[name]
 
 
 def evaluate_task(
@@ -80,7 +80,7 @@ def evaluate_task(
     The truth is the task's own where it simulates a measurement, and the item where it edits.
     """
     first = next(iter(models.values()))
-    verb = verb_of(first, task)
+    verb = task_called(first, task).verb
     rows = {(name, s): Scores(f"{name}, {s} step{'s' * (s > 1)}", s) for name in models for s in steps}
     baselines: dict[str, Scores] = {}
     example: Outcome | None = None

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from cmmulti.errors import UserError, unknown_name
-from cmmulti.evaluation.task import verb_of
+from cmmulti.evaluation.task import task_called
 from cmmulti.modality import TrainingSet
 from cmmulti.pipeline import Pipeline
 
@@ -53,7 +53,7 @@ def parsed(line: str) -> tuple[str, str, list[Any]]:
 def _psnr(pipeline: Pipeline, item: Any, task: str, options: Mapping[str, Any], name: str, steps: int, seed: int) -> float:
     # A baseline does not look at the samples: one step is enough to have it.
     steps = steps if name == RESULT else 1
-    outcome = pipeline.solve(verb_of(pipeline, task), item, task, options, steps=steps, seed=seed)
+    outcome = pipeline.solve(task_called(pipeline, task).verb, item, task, options, steps=steps, seed=seed)
     truth = item if outcome.truth is None else outcome.truth
     if name == RESULT:
         answer = outcome.items[0]

@@ -1,0 +1,80 @@
+"""Precision, recall and memorisation on sets whose answer is known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from cmmulti.evaluation.neighbours import memorisation, nearest, precision_recall
+
+
+def normal(n: int, d: int, seed: int) -> Tensor:
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+
+
+def test_nearest_neighbours_agree_with_a_full_sort_over_several_chunks() -> None:
+    queries, references = normal(2100, 3, 0), normal(50, 3, 1)
+    found = nearest(queries, references, 3)
+    distances = (queries[:, None] - references).norm(dim=2)
+    torch.testing.assert_close(found.distances, distances.sort(1).values[:, :3])
+    assert torch.equal(found.indices[:, 0], distances.argmin(1))
+
+
+def test_no_row_is_its_own_neighbour() -> None:
+    x = normal(1500, 2, 0)
+    found = nearest(x, x, 1, leave_out_self=True)
+    assert not (found.indices[:, 0] == torch.arange(1500)).any()
+    assert float(found.distances.min()) > 0
+
+
+def test_equal_laws_have_high_precision_and_recall() -> None:
+    precision, recall = precision_recall(normal(400, 2, 0), normal(400, 2, 1))
+    assert precision > 0.9
+    assert recall > 0.9
+
+
+def test_a_mode_that_is_missing_lowers_recall_alone() -> None:
+    real = normal(400, 2, 0)
+    real[200:] += 100
+    precision, recall = precision_recall(real, normal(400, 2, 1))
+    assert precision > 0.85
+    assert 0.4 < recall < 0.55
+
+
+def test_samples_that_look_like_nothing_real_lower_precision_alone() -> None:
+    samples = normal(400, 2, 1)
+    samples[200:] += 100
+    precision, recall = precision_recall(normal(400, 2, 0), samples)
+    assert 0.4 < precision < 0.55
+    assert recall > 0.85
+
+
+def test_copies_are_found_and_named() -> None:
+    train, heldout, samples = normal(500, 16, 0), normal(200, 16, 1), normal(100, 16, 2)
+    samples[7] = train[42] + 0.01
+    samples[9] = train[43]
+    found = memorisation(samples, train, heldout)
+    assert found.suspects[:2] == [9, 7]
+    assert found.closest[:2] == [(9, 43), (7, 42)]
+    assert 0.02 <= found.copied <= 0.06
+    assert found.nearer >= 0.02
+
+
+def test_fresh_draws_are_not_suspected_more_than_the_one_in_a_hundred_of_the_threshold() -> None:
+    found = memorisation(normal(1000, 16, 2), normal(500, 16, 0), normal(1000, 16, 1))
+    assert found.copied < 0.03
+    assert found.nearer < 0.03
+    assert found.median == pytest.approx(found.heldout_median, rel=0.05)
+
+
+def test_blur_is_nearer_to_everything_but_copies_nothing() -> None:
+    found = memorisation(0.2 * normal(300, 16, 2), normal(500, 16, 0), normal(1000, 16, 1))
+    assert found.nearer > 0.03
+    assert found.median < 0.8 * found.heldout_median
+    assert found.copied < 0.03
+
+
+def test_too_few_references_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 neighbours asked of 3"):
+        nearest(normal(3, 2, 0), normal(3, 2, 0), 3, leave_out_self=True)
