@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from cmmulti.errors import UserError
+from cmmulti.files import replacing
 from modalities.volume import dicom, nifti
 from modalities.volume.item import Array, Volume
 
@@ -58,17 +58,10 @@ def save(volume: Volume, path: Path) -> Path:
         path = path.with_name(path.name + ".nii.gz")
     content = nifti.encoded(volume, packed=path.name.lower().endswith(".gz"))
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            Path(name).chmod(0o644)
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with replacing(path) as part:
+            part.write_bytes(content)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
     return path
 
 

@@ -43,9 +43,12 @@ class Layout:
 
     def voxel_mm(self) -> tuple[float, float, float]:
         """Spacing along (slice, row, column)."""
-        order = np.argsort(self._transform()[:, 0])
-        slices, rows, columns = affines.voxel_sizes(self.affine)[order]
+        slices, rows, columns = affines.voxel_sizes(self.affine)[np.argsort(self._transform()[:, 0])]
         return float(slices), float(rows), float(columns)
+
+    def to_stored(self, values: Array) -> Array:
+        """One number per (slice, row, column) axis -> one per stored axis."""
+        return np.asarray(values)[self._transform()[:, 0].astype(int)]
 
     def model_affine(self, shape: tuple[int, ...]) -> Array:
         """(4, 4) from (slice, row, column) indices to world mm, for stored axes of ``shape``."""

@@ -1,16 +1,178 @@
-"""Scans as pictures."""
+"""Scans as pictures: three planes in mm aspect, one window for all, sides marked, error maps on a stated scale."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from cmmulti.media import Media
-from modalities.volume.item import Volume
+import numpy as np
+from matplotlib import colormaps
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+from cmmulti.media import Media, Picture
+from modalities.volume.geometry import AXES, Layout, Plane
+from modalities.volume.item import Array, Volume
 from modalities.volume.settings import VolumeSettings
+
+PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
+OPPOSITE = dict(zip("RLAPSI", "LRPAIS", strict=True))
+CT_WINDOW = (-1000.0, 400.0)
+ERROR_FACTOR = 5
+OUTLINE = (255, 208, 0)
+LETTERS = (120, 190, 255)
+GAP, MARGIN = 6, 15
+GALLERY = 5
+"""From this many panels without a reference on, they are shown small."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What all panels share.
+
+    Args:
+        planes: which are shown. point: (3,) world mm that the slices pass through. window: value of black and of white.
+        pixels_per_mm: scale of the picture.
+    """
+
+    planes: tuple[Plane, ...]
+    point: Array
+    window: tuple[float, float]
+    pixels_per_mm: float
 
 
 def render(
-    panels: Mapping[str, Volume], settings: VolumeSettings, reference: str | None = None, mark: Any = None
+    panels: Mapping[str, Volume], settings: VolumeSettings, reference: str | None = None, mark: Array | None = None
 ) -> list[Media]:
-    return []
+    """One picture per panel; below each but the reference, its error against the reference.
+
+    Radiological display: the patient's left is on the viewer's right, and the letters at the borders say so.
+
+    Args:
+        panels: caption -> scan. reference: the panel that errors are taken against. mark: (I, J, K) bool, outlined in
+            yellow on panels of that shape; the slices pass through its middle.
+    """
+    if not panels:
+        return []
+    first = panels[reference] if reference is not None else next(iter(panels.values()))
+    small = reference is None and len(panels) >= GALLERY
+    view = _view(first, settings, mark, small)
+    right = panels[reference] if reference is not None else None
+    return [
+        _picture(name, volume, view, settings, None if name == reference else right, mark)
+        for name, volume in panels.items()
+    ]
+
+
+def _view(volume: Volume, settings: VolumeSettings, mark: Array | None, small: bool) -> View:
+    shape = np.array(volume.shape)
+    flat = int(np.argmin(shape)) if shape.min() == 1 else None
+    planes = PLANES if flat is None else (_plane_across(volume, flat),)
+    centre = (shape - 1) / 2
+    if mark is not None and mark.shape == volume.shape and mark.any():
+        centre = np.argwhere(mark).mean(0)
+    point = (volume.affine @ np.append(centre, 1))[:3]
+    tallest = max(_size_mm(volume, plane)[0] for plane in planes)
+    height = 140 if small else 240 if len(planes) > 1 else 340
+    return View(planes, point, window, height / tallest)
+
+
+def _picture(
+    name: str, volume: Volume, view: View, settings: VolumeSettings, reference: Volume | None, mark: Array | None
+) -> Picture:
+    outlined = mark if mark is not None and mark.shape == volume.shape else None
+    low, high = view.window
+    rows = [[_tile(volume, volume.values(), plane, view, outlined, view.window) for plane in view.planes]]
+    unit = "HU" if settings.kind == "ct" else "arbitrary units"
+    caption = f"{name} · black {low:.4g}, white {high:.4g} {unit}"
+    if reference is not None and reference.shape == volume.shape:
+        error = np.abs(volume.values() - reference.values())
+        limit = (high - low) / ERROR_FACTOR
+        rows.append([_tile(volume, error, plane, view, outlined, (0.0, limit), "inferno") for plane in view.planes])
+        caption += f"; below |error| x{ERROR_FACTOR}: brightest {limit:.4g} or more"
+    where = ", ".join(f"{v:.0f}" for v in view.point)
+    planes = f"{', '.join(view.planes)} slice{'s' if len(view.planes) > 1 else ''}"
+    alt = f"{name}: {planes} through ({where}) mm, radiological display"
+    return Picture(_png(_arranged(rows)), caption, alt)
+
+
+def _tile(
+    volume: Volume,
+    values: Array,
+    plane: Plane,
+    view: View,
+    mark: Array | None,
+    window: tuple[float, float],
+    colours: str = "gray",
+) -> Image.Image:
+    """One slice in mm aspect with its outline and letters."""
+    layout = Layout(volume.affine, plane)
+    index = np.linalg.inv(layout.model_affine(volume.shape)) @ np.append(view.point, 1)
+    ordered = layout.apply(values)
+    k = int(np.clip(np.rint(index[0]), 0, len(ordered) - 1))
+    height, width = (max(1, round(v * view.pixels_per_mm)) for v in _size_mm(volume, plane))
+    grey = Image.fromarray(np.ascontiguousarray(ordered[k], np.float32)).resize((width, height), Image.Resampling.BICUBIC)
+    level = np.clip((np.asarray(grey) - window[0]) / (window[1] - window[0]), 0, 1)
+    colour = np.rint(colormaps[colours](level)[..., :3] * 255).astype(np.uint8)
+    if mark is not None:
+        inside = Image.fromarray(np.ascontiguousarray(layout.apply(mark)[k])).resize(
+            (width, height), Image.Resampling.NEAREST
+        )
+        hole = np.asarray(inside).astype(bool)
+        colour[hole & ~ndimage.binary_erosion(hole)] = OUTLINE
+    return _lettered(Image.fromarray(colour), plane)
+
+
+def _lettered(slice_: Image.Image, plane: Plane) -> Image.Image:
+    """The slice in a margin that names its sides."""
+    _, down, right = AXES[plane]
+    out = Image.new("RGB", (slice_.width + 2 * MARGIN, slice_.height + 2 * MARGIN))
+    out.paste(slice_, (MARGIN, MARGIN))
+    draw, font = ImageDraw.Draw(out), ImageFont.load_default(12)
+    middle = out.width / 2, out.height / 2
+    half = MARGIN / 2
+    for letter, at in (
+        (OPPOSITE[right], (half, middle[1])),
+        (right, (out.width - half, middle[1])),
+        (OPPOSITE[down], (middle[0], half)),
+        (down, (middle[0], out.height - half)),
+    ):
+        draw.text(at, letter, LETTERS, font, anchor="mm")
+    return out
+
+
+def _arranged(rows: Sequence[Sequence[Image.Image]]) -> Image.Image:
+    """Tiles in rows, each column as wide as its widest and centred on black."""
+    widths = [max(tile.width for tile in column) for column in zip(*rows, strict=True)]
+    heights = [max(tile.height for tile in row) for row in rows]
+    out = Image.new("RGB", (sum(widths) + GAP * (len(widths) - 1), sum(heights) + GAP * (len(heights) - 1)))
+    top = 0
+    for row, height in zip(rows, heights, strict=True):
+        left = 0
+        for tile, width in zip(row, widths, strict=True):
+            out.paste(tile, (left + (width - tile.width) // 2, top + (height - tile.height) // 2))
+            left += width + GAP
+        top += height + GAP
+    return out
+
+
+def _size_mm(volume: Volume, plane: Plane) -> tuple[float, float]:
+    """Height and width of a slice."""
+    layout = Layout(volume.affine, plane)
+    _, rows, columns = layout.apply(np.broadcast_to(np.uint8(0), volume.shape)).shape
+    _, high, wide = layout.voxel_mm()
+    return rows * high, columns * wide
+
+
+def _plane_across(volume: Volume, axis: int) -> Plane:
+    """The plane whose slices are stacked along a stored axis."""
+    only = np.zeros(3)
+    only[axis] = 1
+    return next(p for p in PLANES if Layout(volume.affine, p).apply(np.zeros(1 + only.astype(int))).shape[0] == 2)
+
+
+def _png(picture: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, "PNG", optimize=True)
+    return stream.getvalue()

@@ -55,13 +55,19 @@ def check_spacing(volume: Volume, settings: VolumeSettings) -> None:
     Raises:
         UserError: with both spacings.
     """
-    present = layout(volume, settings).voxel_mm()[-settings.dims :]
-    if any(abs(p / m - 1) > settings.tolerance for p, m in zip(present, settings.voxel_mm, strict=True)):
+    if not spacing_fits(volume, settings):
+        present = layout(volume, settings).voxel_mm()[-settings.dims :]
         raise UserError(
             f"{describe(volume)}: voxels of {_mm(present)} (along {_axes(settings)}), but the model was trained at "
             f"{_mm(settings.voxel_mm)} and takes at most {100 * settings.tolerance:g} % difference; "
             "resample the scan (--resample)"
         )
+
+
+def spacing_fits(volume: Volume, settings: VolumeSettings) -> bool:
+    """Whether the scan's voxels are the model's, within its tolerance, along the axes that the model sees."""
+    present = layout(volume, settings).voxel_mm()[-settings.dims :]
+    return all(abs(p / m - 1) <= settings.tolerance for p, m in zip(present, settings.voxel_mm, strict=True))
 
 
 def check_kind(volume: Volume, settings: VolumeSettings) -> None:

@@ -3,5 +3,7 @@
 from __future__ import annotations
 
 from cmmulti.modality import Task
+from modalities.volume.inpaint import Inpaint
+from modalities.volume.mri import MRI
 
-TASKS: dict[str, Task] = {}
+TASKS: dict[str, Task] = {task.name: task for task in (Inpaint(), MRI())}

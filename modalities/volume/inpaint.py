@@ -1,0 +1,164 @@
+"""Task ``inpaint``: fill what a mask or a box hides; every other voxel keeps its stored value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from cmmulti.errors import UserError
+from cmmulti.modality import Assignment, Modality, Task, TaskOptions
+from cmmulti.model import Model
+from cmmulti.operators.affine import Affine
+from cmmulti.operators.mask import Mask
+from cmmulti.problems.base import Problem
+from cmmulti.problems.replacement import Replacement
+from cmmulti.randomness import SampleRandomness
+from modalities.volume import representation
+from modalities.volume.files import load, load_mask
+from modalities.volume.item import Array, Volume
+from modalities.volume.resampling import Resampling
+from modalities.volume.settings import VolumeSettings
+
+
+class InpaintOptions(TaskOptions):
+    """What to fill: a mask, a box, or both together."""
+
+    mask: Path | None = Field(None, description="NIfTI on the input's grid; its non-zero voxels are filled")
+    box: tuple[float, float, float, float, float, float] | None = Field(
+        None, description="x0,y0,z0,x1,y1,z1 in world mm (RAS+); the voxels whose centres lie in it are filled"
+    )
+    resample: bool = Field(False, description="fill on the model's voxel size where the input's differs too much")
+
+    @model_validator(mode="after")
+    def _something(self) -> InpaintOptions:
+        if self.mask is None and self.box is None:
+            raise ValueError("expected --mask FILE or --box x0,y0,z0,x1,y1,z1, got neither")
+        return self
+
+
+@dataclass(frozen=True)
+class _Filled:
+    """Turns the sampled tensor into the scan with its hole filled."""
+
+    volume: Volume
+    hidden: Array
+    grid: Volume
+    chosen: Tensor
+    affine: Affine
+    settings: VolumeSettings
+    back: Callable[[Array], Array]
+
+    def __call__(self, x: Tensor, randomness: SampleRandomness) -> Volume:
+        parts = representation.to_parts(np.zeros(self.grid.shape, np.float32), self.grid, self.settings)
+        parts[self.chosen] = self.affine.to_item(x.float())
+        values = self.back(representation.from_parts(parts, self.grid, self.settings))
+        return self.volume.with_replaced(self.hidden, values)
+
+
+class Inpaint(Task):
+    """Fill the hidden voxels of a scan."""
+
+    name = "inpaint"
+    verb = "edit"
+    summary = "fill the voxels of a mask or a box; all others keep their stored values"
+    Options = InpaintOptions
+
+    def prepare(self, modality: Modality, source: Path | Any, options: InpaintOptions, model: Model) -> Assignment:
+        settings: VolumeSettings = modality.settings
+        volume = load(source) if isinstance(source, Path) else source
+        representation.check_kind(volume, settings)
+        hidden = hidden_voxels(volume, options)
+        grid, known, back, notes = self._grid(volume, hidden, options, settings)
+        affine = representation.affine_of(grid, settings, known)
+        low, high = (float(affine.gain.flatten()[0] * v + affine.offset.flatten()[0]) for v in settings.valid_range)
+        seen = representation.to_parts(known, grid, settings)
+        chosen = torch.nonzero(~seen.flatten(1).all(1)).flatten()
+        # Hidden values are replaced before anything looks at them.
+        values = representation.to_parts(np.where(known, np.clip(grid.values(), low, high), 0), grid, settings)
+        shape = (1, *representation.model_size(affine.size, settings))
+        seen, values = seen[chosen], values[chosen].float()
+        problem = Problem.on_item(
+            Mask(seen, tuple(seen.shape[1:])),
+            values,
+            0.0,
+            Replacement(),
+            affine,
+            shape,
+            settings.valid_range,
+            representation.AIR,
+        )
+        return Assignment(
+            shape=(len(chosen), *shape),
+            finish=_Filled(volume, hidden, grid, chosen, affine, settings, back),
+            problem=problem,
+            panels={"input": volume},
+            mark=hidden,
+            notes=(*volume.notes, *notes),
+        )
+
+    def _grid(
+        self, volume: Volume, hidden: Array, options: InpaintOptions, settings: VolumeSettings
+    ) -> tuple[Volume, Array, Callable[[Array], Array], tuple[str, ...]]:
+        """The scan to work on, its known voxels, the way back to the input's grid, and what to say about it."""
+        if not options.resample:
+            representation.check_spacing(volume, settings)
+        if representation.spacing_fits(volume, settings):
+            return volume, ~hidden, lambda values: values, ()
+        resampling = Resampling.to_model(volume, settings)
+        grid, known = resampling.forward(~hidden)
+        if bool(known.all()):
+            raise UserError(f"{representation.describe(volume)}: the hole is smaller than one voxel of the model")
+        note = "the hole was filled on the model's voxel size and interpolated back; all other voxels are as stored"
+        return grid, known, lambda values: resampling.backward(values, hidden), (note,)
+
+
+def hidden_voxels(volume: Volume, options: InpaintOptions) -> Array:
+    """(I, J, K) bool, true where the scan is to be filled.
+
+    Raises:
+        UserError: the mask does not fit the scan; nothing, or everything, is hidden.
+    """
+    hidden = np.zeros(volume.shape, bool)
+    if options.mask is not None:
+        hidden |= load_mask(options.mask, volume)
+        if not hidden.any():
+            raise UserError(f"{options.mask}: the mask is 0 everywhere; expected some voxels to fill")
+    if options.box is not None:
+        inside = in_box(volume, options.box)
+        if not inside.any():
+            low, high = extent(volume)
+            raise UserError(
+                f"--box {','.join(f'{v:g}' for v in options.box)}: no voxel lies in it; the scan reaches from "
+                f"{low.round(1).tolist()} to {high.round(1).tolist()} mm"
+            )
+        hidden |= inside
+    if hidden.all():
+        raise UserError(f"{representation.describe(volume)}: every voxel is hidden; expected some to be known")
+    return hidden
+
+
+def in_box(volume: Volume, box: tuple[float, ...]) -> Array:
+    """(I, J, K) bool: voxels whose centres lie in the box between two opposite corners, world mm."""
+    low, high = np.minimum(box[:3], box[3:]), np.maximum(box[:3], box[3:])
+    inside = np.ones(volume.shape, bool)
+    i, j, k = np.ogrid[tuple(slice(n) for n in volume.shape)]
+    for axis in range(3):
+        a = volume.affine[axis]
+        world = (a[0] * i + a[1] * j + a[2] * k + a[3]).astype(np.float32)
+        # Centres on the border count, whatever float32 makes of them.
+        inside &= (world >= low[axis] - 1e-3) & (world <= high[axis] + 1e-3)
+    return inside
+
+
+def extent(volume: Volume) -> tuple[Array, Array]:
+    """The smallest and largest world coordinates of voxel centres, mm."""
+    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [*(n - 1 for n in volume.shape), 1]
+    world = (corners @ volume.affine.T)[:, :3]
+    return world.min(0), world.max(0)
