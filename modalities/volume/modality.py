@@ -9,14 +9,17 @@ from typing import Any
 from torch import Tensor
 
 from cmmulti.description import facts
+from cmmulti.errors import UserError
 from cmmulti.media import Media
 from cmmulti.modality import DataSource, Modality, Split
 from cmmulti.operators.affine import Affine
 from cmmulti.randomness import SampleRandomness
 from modalities.volume import files, representation
 from modalities.volume.datasets import dataset
+from modalities.volume.hole import hole_metrics
 from modalities.volume.item import Volume
 from modalities.volume.kspace import load_kspace
+from modalities.volume.metrics import volume_metrics
 from modalities.volume.render import render
 from modalities.volume.settings import VolumeSettings
 from modalities.volume.tasks import TASKS
@@ -64,7 +67,16 @@ class VolumeModality(Modality):
         return render(panels, self.settings, reference, mark)
 
     def metrics(self, result: Volume, truth: Volume, mark: Any = None) -> dict[str, float]:
-        return {}
+        """fastMRI's definitions over all slices (CT: on mu >= 0, and ``mae_hu``); inside ``mark`` alone for a hole."""
+        if mark is not None and mark.shape == truth.shape:
+            return hole_metrics(self.settings.kind, truth.values()[mark], result.values()[mark], truth.values())
+        ordered = [representation.layout(v, self.settings).apply(v.values()) for v in (truth, result)]
+        if ordered[0].shape != ordered[1].shape:
+            raise UserError(f"reference of {truth.shape} voxels, the result has {result.shape}; expected the same grid")
+        if min(ordered[0].shape[1:]) < 7:
+            # No window of SSIM fits.
+            return hole_metrics(self.settings.kind, ordered[0], ordered[1], ordered[0])
+        return volume_metrics(self.settings.kind, *ordered)
 
     def network(self) -> dict[str, Any]:
         """A U-Net for a CPU: it works on patches of 2, and volumes get narrower levels than slices."""

@@ -55,17 +55,22 @@ def render(
     """
     if not panels:
         return []
-    first = panels[reference] if reference is not None else next(iter(panels.values()))
-    small = reference is None and len(panels) >= GALLERY
-    view = _view(first, settings, mark, small)
-    right = panels[reference] if reference is not None else None
-    return [
-        _picture(name, volume, view, settings, None if name == reference else right, mark)
-        for name, volume in panels.items()
-    ]
+    truth = panels[reference] if reference is not None else None
+    small = truth is None and len(panels) >= GALLERY
+    scaled = [truth] if truth is not None else list(panels.values())
+    view = _view(scaled[0], _window(scaled, settings), mark, small)
+    return [_picture(name, v, view, settings, None if name == reference else truth, mark) for name, v in panels.items()]
 
 
-def _view(volume: Volume, settings: VolumeSettings, mark: Array | None, small: bool) -> View:
+def _window(volumes: Sequence[Volume], settings: VolumeSettings) -> tuple[float, float]:
+    """Values of black and white: fixed HU, or air and the largest percentile among MR scans."""
+    if settings.kind == "ct":
+        return CT_WINDOW
+    seen = [v[v > 0] for v in (volume.values() for volume in volumes)]
+    return 0.0, max([float(np.percentile(v, settings.percentile)) for v in seen if len(v)], default=1.0)
+
+
+def _view(volume: Volume, window: tuple[float, float], mark: Array | None, small: bool) -> View:
     shape = np.array(volume.shape)
     flat = int(np.argmin(shape)) if shape.min() == 1 else None
     planes = PLANES if flat is None else (_plane_across(volume, flat),)
