@@ -71,7 +71,8 @@ class Examples(Dataset[tuple[Tensor, int, int]]):
     def tensor(self, index: int, generator: torch.Generator | None) -> Tensor:
         """One example, refused with its name where it has another shape or holds NaN or infinity."""
         x = self.source.tensor(index, generator)
-        if tuple(x.shape) != self.shape:
+        # A data set may train on crops: networks take any spatial size, so that channels and axes alone must agree.
+        if (x.dim(), x.shape[0]) != (len(self.shape), self.shape[0]):
             raise UserError(f"{self.source.names[index]}: tensor of shape {tuple(x.shape)}; expected {self.shape}")
         if not bool(torch.isfinite(x).all()):
             raise UserError(f"{self.source.names[index]}: holds NaN or infinity; expected finite values")
