@@ -20,6 +20,7 @@ from modalities.audio.measures import reference_metrics
 from modalities.audio.representation import griffin_lim, limits, log_mel_of, to_model
 from modalities.audio.resampling import resampled
 from modalities.audio.settings import AudioSettings
+from modalities.audio.tasks import Inpaint
 from modalities.audio.vocoder import Vocoder, require_same_mel
 
 
@@ -29,6 +30,8 @@ class AudioModality(Modality):
     name = "audio"
     Settings = AudioSettings
     extension = ".wav"
+    suffixes = files.SUFFIXES
+    tasks = {Inpaint.name: Inpaint()}
     settings: AudioSettings
 
     def __init__(self, settings: AudioSettings) -> None:

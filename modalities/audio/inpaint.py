@@ -1,0 +1,158 @@
+"""Holes in a clip: the windows that the model sees, and the way back into the file's own samples.
+
+The clip is never resampled as a whole. Around each hole the mean of the channels (mid) goes to the model's rate, is filled
+there and comes back; the band that the model does not have, and half the difference of the channels (side), are continued
+at the file's rate by autoregression. Only samples inside the hole are written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, floor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from modalities.audio.clip import Clip
+from modalities.audio.extrapolation import extrapolated
+from modalities.audio.griffin_lim import with_known_samples
+from modalities.audio.representation import linear_magnitude, log_mel_of, to_model
+from modalities.audio.resampling import reach, resampled
+from modalities.audio.settings import AudioSettings
+
+Floats = NDArray[np.float64]
+Span = tuple[int, int]
+
+FADE = 0.005
+"""Seconds inside each end of a hole over which the fill takes over from the extrapolation."""
+BLOCK = 0.02
+"""Seconds of the blocks that levels are measured in."""
+ACTIVE = 1e-4
+"""Blocks of less than this share of the loudest one's power (-40 dB) are silence."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """One hole as the model sees it.
+
+    Args:
+        span: the hole, in samples of the file. first: the file's sample where the excerpt begins.
+        mid, side: (n,) the excerpt at the file's rate, all its holes extrapolated; side None for mono.
+        low: (m,) mid at the model's rate. place: where the model's window begins in ``low``, negative in leading silence.
+        wave: (samples,) the model's window, times ``gain``. known: (samples,) bool, what is no hole.
+    """
+
+    span: Span
+    first: int
+    mid: Floats
+    side: Floats | None
+    low: Tensor
+    place: int
+    wave: Tensor
+    known: Tensor
+    gain: float
+
+
+def windows(clip: Clip, spans: Sequence[Span], settings: AudioSettings) -> list[Window]:
+    """A window per hole. What lies in any hole plays no part. ``spans`` are sorted and do not touch."""
+    return [_window(clip, span, spans, settings) for span in spans]
+
+
+def _window(clip: Clip, span: Span, spans: Sequence[Span], settings: AudioSettings) -> Window:
+    ratio = settings.mel.rate / clip.rate
+    length = settings.samples / ratio
+    # The hole in the middle, as far as the clip reaches; a clip shorter than the window lies in the middle of silence.
+    middle = (span[0] + span[1] - length) / 2
+    begin = min(max(middle, 0.0), clip.frames - length) if clip.frames > length else (clip.frames - length) / 2
+    margin = ceil(reach(clip.rate, settings.mel.rate) * clip.rate)
+    first = max(0, floor(begin) - margin)
+    last = min(clip.frames, ceil(begin + length) + margin)
+    inside = [(max(a - first, 0), min(b, last) - first) for a, b in spans if b > first and a < last]
+    channels = clip.floats()[first:last].T
+    mid = extrapolated(channels.mean(0), inside, clip.rate)
+    side = extrapolated((channels[0] - channels[1]) / 2, inside, clip.rate) if clip.channels == 2 else None
+    low = resampled(torch.from_numpy(mid), clip.rate, settings.mel.rate)
+    place = round((begin - first) * ratio)
+    known_low = torch.ones(len(low), dtype=torch.bool)
+    for a, b in inside:
+        known_low[max(floor(a * ratio), 0) : ceil(b * ratio) + (ratio != 1)] = False
+    wave, known = _cut(low, place, settings.samples, 0.0), _cut(known_low, place, settings.samples, True)
+    gain = _gain(wave, known, settings)
+    return Window(span, first, mid, side, low, place, (wave * gain).float(), known, gain)
+
+
+def excerpt(clip: Clip, window: Window, settings: AudioSettings) -> Tensor:
+    """(samples,) the window as ``window.wave``, but with what lies in the holes: for the floor of the front end alone."""
+    mid = torch.from_numpy(clip.mid()[window.first : window.first + len(window.mid)])
+    low = resampled(mid, clip.rate, settings.mel.rate)
+    return (_cut(low, window.place, settings.samples, 0.0) * window.gain).float()
+
+
+def _cut(x: Tensor, place: int, length: int, fill: float) -> Tensor:
+    """``x[place : place + length]``, ``fill`` where ``x`` does not reach."""
+    result = torch.full((length,), fill, dtype=x.dtype)
+    part = x[max(place, 0) : place + length]
+    result[max(-place, 0) :][: len(part)] = part
+    return result
+
+
+def _gain(wave: Tensor, known: Tensor, settings: AudioSettings) -> float:
+    """Brings the known sound to the level of the training clips, its peak not above 1; 1 where it is silent."""
+    heard = torch.where(known, wave, 0)
+    peak = float(heard.abs().max())
+    if peak == 0:
+        return 1.0
+    block = round(BLOCK * settings.mel.rate)
+    power = heard.square().unfold(0, block, block).mean(1)
+    whole = known.unfold(0, block, block).all(1)
+    power = power[whole] if bool(power[whole].any()) else power
+    level = float(power[power > ACTIVE * power.max()].mean().sqrt())
+    return min(settings.level / level, 1 / peak)
+
+
+def unknown_frames(known: Tensor, settings: AudioSettings) -> Tensor:
+    """(B, samples) bool -> (B, frames) bool: frames whose analysis window touches a hole."""
+    mel = settings.mel
+    padded = torch.nn.functional.pad((~known).float(), (mel.n_fft // 2, mel.n_fft // 2), mode="reflect")
+    return padded.unfold(-1, mel.n_fft, mel.hop).amax(-1) > 0
+
+
+def measured(found: Sequence[Window], settings: AudioSettings) -> tuple[Tensor, Tensor]:
+    """Representations (parts, 1, mels, frames) of the windows, and the mask (parts, 1, 1, frames) of frames that count."""
+    x = to_model(torch.stack([w.wave for w in found]), settings)
+    mask = ~unknown_frames(torch.stack([w.known for w in found]), settings)
+    return x, mask[:, None, None]
+
+
+def filled(clip: Clip, found: Sequence[Window], x: Tensor, settings: AudioSettings, band_only: bool = False) -> Clip:
+    """The clip with its holes filled as the model tensors ``x`` (parts, 1, mels, frames) say; the rest bit for bit."""
+    magnitude = linear_magnitude(log_mel_of(x.cpu(), settings), settings.mel)
+    waves, known = torch.stack([w.wave for w in found]), torch.stack([w.known for w in found])
+    unknown = unknown_frames(known, settings)
+    heard = with_known_samples(magnitude, unknown, waves, known, settings.mel, settings.iterations)
+    for window, wave in zip(found, heard, strict=True):
+        clip = clip.with_span(*window.span, _values(clip, window, wave, settings, band_only))
+    return clip
+
+
+def _values(clip: Clip, window: Window, wave: Tensor, settings: AudioSettings, band_only: bool) -> Floats:
+    """The samples of one hole, (length, channels): extrapolation, in which the model's band is replaced by its fill."""
+    # Zero outside the holes, where the known samples were put back.
+    change = _cut((wave - window.wave).double() / window.gain, -window.place, len(window.low), 0.0)
+    start, end = (p - window.first for p in window.span)
+    here = slice(start, end)
+    ends = min(round(FADE * clip.rate), (end - start) // 4)
+    ramp = np.sin(np.pi / 2 * (np.arange(ends) + 0.5) / max(ends, 1)) ** 2
+    weight = np.concatenate([ramp, np.ones(end - start - 2 * ends), ramp[::-1]])
+    extrapolation = window.mid[here]
+    low = window.low + change if band_only else change
+    back = resampled(low, settings.mel.rate, clip.rate).numpy()[here]
+    aim = back if band_only else extrapolation + back
+    mid = extrapolation + weight * (aim - extrapolation)
+    if window.side is None:
+        return mid[:, None]
+    side = window.side[here] * ((1 - weight) if band_only else 1)
+    return np.stack([mid + side, mid - side], 1)
