@@ -1,0 +1,213 @@
+"""Task ``mri``: a head from a part of its single-coil Cartesian k-space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from cmmulti.errors import UserError
+from cmmulti.modality import Assignment, Item, Task, TaskOptions
+from cmmulti.model import Model
+from cmmulti.noise import geometric
+from cmmulti.operators.base import LinearOperator
+from cmmulti.operators.fourier import Fourier, Phase
+from cmmulti.operators.mask import Mask
+from cmmulti.problems.phase_tracking import PhaseTracking
+from cmmulti.randomness import SampleRandomness
+from modalities.volume import estimates, representation
+from modalities.volume.item import Array, Volume
+from modalities.volume.kspace import KSpace, load_kspace, save_kspace
+from modalities.volume.masks import MaskKind, cartesian_mask, default_calibration
+from modalities.volume.settings import VolumeSettings
+from modalities.volume.simulate import NOTE, simulate_kspace
+from modalities.volume.stacks import Stack, as_stored, slices_last
+from modalities.volume.tv import tv_reconstruct
+
+SIMULATED_NOISE = 0.01
+"""``--noise`` of a simulation that does not say."""
+
+SMOOTHNESS_MM = 40.0
+"""Shortest wave of the tracked phase; the centre's own resolution limits the first one."""
+
+START, STOP = 0.4, 0.05
+"""First and last noise level of a reconstruction, model space: about the error of the zero-filled image, and that of the
+result."""
+
+TV_WEIGHTS = {"real": {4.0: 0.004, 8.0: 0.004}, "complex": {4.0: 0.006, 8.0: 0.006}}
+"""Acceleration -> TV weight relative to the 99.5th percentile, the best on validation heads."""
+
+
+class MRIOptions(TaskOptions):
+    """Options of :class:`MRI`."""
+
+    simulate: bool = Field(False, description="measure a magnitude volume first (optimistic)")
+    acceleration: float = Field(4.0, ge=1, description="simulation: one in so many k-space lines is measured")
+    calibration: float | None = Field(
+        None, gt=0, le=1, description="simulation: share of lines measured around the centre (0.08 up to 4x, else 0.04)"
+    )
+    mask_kind: MaskKind = Field("random", description="simulation: which lines outside the centre")
+    mask_seed: int = Field(0, ge=0, lt=2**32, description="simulation: seed of mask, phase and noise")
+    noise: float | None = Field(
+        None,
+        ge=0,
+        description="noise in k-space, per real component, relative to the image's 99th percentile (simulation: 0.01; "
+        "measured: estimated)",
+    )
+    phase: Literal["tracked", "centre"] = Field(
+        "tracked", description="tracked: estimated again at each step; centre: from the centre lines once"
+    )
+    start_level: float = Field(START, gt=0, description="first noise level, model space")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measurement with all that was estimated from it, parts in the model's order.
+
+    Args:
+        stack: its geometry. y: complex64 (parts, 1, ky, kx). acquisition: complex images -> y.
+        phase: float32 (parts, 1, ky, kx). percentile: MR percentile of the magnitude. noise: per real component.
+    """
+
+    stack: Stack
+    y: Tensor
+    acquisition: LinearOperator
+    phase: Tensor
+    percentile: float
+    noise: float
+    acceleration: float
+
+    @classmethod
+    def of(cls, item: KSpace, settings: VolumeSettings, relative_noise: float | None, name: str) -> Measured:
+        slices, ky, kx = item.kspace.shape
+        stack = Stack((ky, kx, slices), item.affine, settings)
+        stack.check(name, "mr")
+        if relative_noise is None:
+            noise = estimates.estimated_noise(item)
+        else:
+            noise = relative_noise * estimates.reference_level(item)
+        return cls(
+            stack,
+            torch.from_numpy(item.kspace)[stack.slices, None],
+            Mask(torch.from_numpy(item.mask), (1, ky, kx), complex_domain=True) @ Fourier((1, ky, kx)),
+            estimates.centre_phase(item)[stack.slices],
+            estimates.estimated_percentile(item),
+            noise,
+            kx / int(item.mask.sum()),
+        )
+
+    def zero_filled(self) -> Tensor:
+        """Magnitude (parts, 1, ky, kx)."""
+        return self.acquisition.adjoint(self.y).abs()
+
+    def tv(self, complex_image: bool, weight: float | None = None) -> Tensor:
+        """Magnitude of the total-variation image: real and non-negative with the centre's phase, or complex."""
+        from numpy import interp
+
+        table = TV_WEIGHTS["complex" if complex_image else "real"]
+        relative = float(interp(self.acceleration, list(table), list(table.values()))) if weight is None else weight
+        operator = self.acquisition if complex_image else self.acquisition @ Phase(self.phase)
+        # In units of the percentile single precision and step sizes suit every scanner's numbers.
+        y = self.y / self.percentile
+        start = operator.adjoint(y)
+        x = tv_reconstruct(operator, y, relative, start, nonnegative=not complex_image)
+        return self.percentile * x.abs()
+
+
+class MRI(Task):
+    """Single-coil Cartesian MRI: real magnitudes times a smooth phase, proximal CG with the measured lines."""
+
+    name: ClassVar[str] = "mri"
+    verb: ClassVar[Literal["edit", "reconstruct"]] = "reconstruct"
+    summary: ClassVar[str] = "an MR scan from undersampled single-coil k-space (.npz), or simulated from a magnitude scan"
+    Options: ClassVar[type[TaskOptions]] = MRIOptions
+
+    def prepare(self, modality: Any, source: Path | Item, options: Any, model: Model) -> Assignment:
+        settings: VolumeSettings = modality.settings
+        name = str(source) if isinstance(source, Path) else "input"
+        if isinstance(source, Path) and source.suffix.lower() == ".npz":
+            source = load_kspace(source)
+        truth: Volume | None = None
+        if isinstance(source, KSpace):
+            if options.simulate:
+                raise UserError(f"{name}: is measured k-space already; leave out --simulate")
+            item, relative_noise = source, options.noise
+        else:
+            if not options.simulate:
+                raise UserError(f"{name}: expected measured k-space (.npz); a magnitude volume is accepted with --simulate")
+            truth = modality.load(source) if isinstance(source, Path) else source
+            item, relative_noise = simulated(truth, settings, options), options.noise
+        measured = Measured.of(item, settings, relative_noise, name)
+        return _assignment(measured, item, truth, options, model)
+
+
+def simulated(volume: Volume, settings: VolumeSettings, options: MRIOptions) -> KSpace:
+    """The k-space that the options ask to be measured of a magnitude scan."""
+    representation.check_kind(volume, settings)
+    representation.intensity(volume.values(), settings, representation.describe(volume))
+    values, affine = slices_last(volume, settings)
+    columns = values.shape[1]
+    calibration = default_calibration(options.acceleration) if options.calibration is None else options.calibration
+    mask = cartesian_mask(options.mask_kind, columns, options.acceleration, calibration, options.mask_seed)
+    noise = SIMULATED_NOISE if options.noise is None else options.noise
+    return simulate_kspace(values.clip(min=0), affine, mask, noise, options.mask_seed)
+
+
+def _assignment(measured: Measured, item: KSpace, truth: Volume | None, options: MRIOptions, model: Model) -> Assignment:
+    stack, settings = measured.stack, measured.stack.settings
+    size = stack.arrangement.domain[1:]
+    affine = representation.placed(size, measured.percentile / 2, measured.percentile / 2, settings)
+    shape = (1, *representation.model_size(size, settings))
+    solver = PhaseTracking(
+        acquisition=measured.acquisition,
+        arrangement=stack.arrangement,
+        measured=measured.y,
+        phase=measured.phase,
+        window=phase_window(item, options.phase),
+        affine=affine,
+        model_shape=shape,
+    )
+
+    def volume(values: Array) -> Volume:
+        if truth is not None:
+            return as_stored(values, truth, settings)
+        return stack.blank.with_values(values)
+
+    def finish(x: Tensor, randomness: SampleRandomness) -> Volume:
+        return volume(stack.to_volume_order(affine.to_item(x).clamp_min(0)))
+
+    def baseline(make: Callable[[], Tensor]) -> Callable[[], Volume]:
+        return lambda: volume(stack.pictures_to_volume_order(make()))
+
+    first = min(options.start_level, model.sigma_max)
+    notes = [f"noise level {measured.noise:.4g} per real component, scale and phase from the measurements alone"]
+    if truth is not None:
+        notes.insert(0, NOTE)
+    return Assignment(
+        shape=(len(measured.y), *shape),
+        finish=finish,
+        problem=solver.problem(measured.noise, settings.valid_range, representation.AIR),
+        levels=lambda steps: geometric(steps, first, min(STOP, first / 2)),
+        truth=truth,
+        baselines={
+            "zero-filled": baseline(measured.zero_filled),
+            "tv": baseline(lambda: measured.tv(complex_image=False)),
+            "tv-complex": baseline(lambda: measured.tv(complex_image=True)),
+        },
+        measurement=None if truth is None else (lambda folder: save_kspace(item, folder / "measurement.npz")),
+        notes=tuple(notes),
+    )
+
+
+def phase_window(item: KSpace, handling: str) -> Tensor | None:
+    """Weights (ky, kx) of the spatial frequencies that a tracked phase is made of; None keeps the first phase."""
+    if handling == "centre":
+        return None
+    my, mx, _ = item.voxel_mm
+    _, ny, nx = item.kspace.shape
+    return estimates.hann(ny, 2 * ny * my / SMOOTHNESS_MM)[:, None] * estimates.hann(nx, 2 * nx * mx / SMOOTHNESS_MM)

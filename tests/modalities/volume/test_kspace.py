@@ -1,0 +1,130 @@
+"""Measured k-space files: the exact form, and everything that may be wrong with them."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+
+from cmmulti.errors import UserError
+from modalities.volume.kspace import KSpace, load_kspace, save_kspace
+
+
+@pytest.fixture
+def arrays():
+    rng = np.random.default_rng(0)
+    mask = np.zeros(10, dtype=bool)
+    mask[[1, 4, 5, 6]] = True
+    kspace = (rng.standard_normal((2, 12, 10)) + 1j * rng.standard_normal((2, 12, 10))) * mask
+    return {"kspace": kspace.astype(np.complex64), "mask": mask, "affine": np.diag([2.0, 3, 4, 1])}
+
+
+def written(tmp_path, **arrays):
+    path = tmp_path / "k.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+def test_round_trip_is_bit_exact(tmp_path, arrays):
+    item = KSpace(**arrays)
+    back = load_kspace(save_kspace(item, tmp_path / "m.npz"))
+    assert all(np.array_equal(getattr(back, n), arrays[n]) for n in arrays)
+    assert back.kspace.dtype == np.complex64
+    assert back.mask.dtype == bool
+    assert back.voxel_mm == (2, 3, 4)
+    assert [p.name for p in tmp_path.iterdir()] == ["m.npz"]
+
+
+def test_affine_wins_over_voxel_size_over_one_millimetre(tmp_path, arrays):
+    affine = arrays.pop("affine")
+    assert load_kspace(written(tmp_path, **arrays)).voxel_mm == (1, 1, 1)
+    assert load_kspace(written(tmp_path, **arrays, voxel_mm=2.5)).voxel_mm == (2.5, 2.5, 2.5)
+    assert load_kspace(written(tmp_path, **arrays, voxel_mm=[1, 2, 3])).voxel_mm == (1, 2, 3)
+    assert load_kspace(written(tmp_path, **arrays, voxel_mm=[1, 2, 3], affine=affine)).voxel_mm == (2, 3, 4)
+
+
+def test_other_number_types_and_values_outside_the_mask(tmp_path, arrays):
+    arrays |= {"kspace": arrays["kspace"].astype(np.complex128) + 5, "mask": arrays["mask"].astype(np.uint8)}
+    item = load_kspace(written(tmp_path, **arrays))
+    assert item.kspace.dtype == np.complex64
+    assert not item.kspace[..., ~item.mask].any()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kspace": np.ones((2, 12, 11), np.complex64)}, r"mask has shape \(10,\); expected \(11,\)"),
+        ({"kspace": np.ones((12, 10), np.complex64)}, r"expected \(slices, ky, kx\)"),
+        ({"kspace": np.ones((0, 12, 10), np.complex64)}, r"expected \(slices, ky, kx\)"),
+        ({"kspace": np.ones((1, 4, 10), np.complex64)}, "at least 8"),
+        ({"kspace": np.ones((2, 12, 10), np.float32)}, "expected complex numbers"),
+        ({"kspace": np.full((2, 12, 10), np.nan, np.complex64)}, "NaN or infinity"),
+        ({"kspace": np.full((2, 12, 10), np.inf, np.complex64)}, "NaN or infinity"),
+        ({"kspace": np.full((2, 12, 10), 1e300, np.complex128)}, "1e30"),
+        ({"kspace": np.zeros((2, 12, 10), np.complex64)}, "zero at every measured column"),
+        ({"kspace": np.array([None, 3], dtype=object)}, "expected complex numbers"),
+        ({"mask": np.zeros(10, bool)}, "zero frequency"),
+        ({"mask": np.full(10, 2)}, "other than 0 and 1"),
+        ({"affine": np.eye(3)}, r"affine has shape \(3, 3\)"),
+        ({"affine": np.zeros((4, 4))}, "last row"),
+        ({"affine": np.diag([1.0, 0, 1, 1])}, "inverted"),
+        ({"affine": np.diag([np.nan, 1, 1, 1])}, "NaN"),
+    ],
+)
+def test_what_does_not_fit_is_one_line_naming_the_file(tmp_path, arrays, change, words):
+    with pytest.raises(UserError, match=words) as error:
+        load_kspace(written(tmp_path, **(arrays | change)))
+    assert str(error.value).startswith(str(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("voxel", [0.0, -1.0, [1.0, 2.0]])
+def test_impossible_voxel_sizes(tmp_path, arrays, voxel):
+    del arrays["affine"]
+    with pytest.raises(UserError, match="voxel_mm"):
+        load_kspace(written(tmp_path, **arrays, voxel_mm=voxel))
+
+
+def test_missing_file_and_missing_array(tmp_path, arrays):
+    with pytest.raises(UserError, match="no such file"):
+        load_kspace(tmp_path / "none.npz")
+    del arrays["mask"]
+    with pytest.raises(UserError, match="no array 'mask'"):
+        load_kspace(written(tmp_path, **arrays))
+    (tmp_path / "empty.npz").touch()
+    with pytest.raises(UserError, match="not a readable"):
+        load_kspace(tmp_path / "empty.npz")
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_header_that_promises_more_than_the_file_holds_allocates_nothing(tmp_path, kind):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<c8", "fortran_order": False, "shape": (10**6, 10**4, 10**4)})
+    path = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        archive.writestr("kspace.npy", header.getvalue() + bytes(1000))
+    with pytest.raises(UserError, match="more than the file holds"):
+        load_kspace(path)
+
+
+def test_damaged_files_end_in_user_errors(tmp_path, arrays):
+    path = tmp_path / "m.npz"
+    good = {}
+    for name, save in (("stored", np.savez), ("deflated", np.savez_compressed)):
+        save(path, **arrays)
+        good[name] = path.read_bytes()
+    rng = np.random.default_rng(1)
+    refused = 0
+    for number in range(600):
+        data = bytearray(good["stored" if number % 2 else "deflated"])
+        if number % 5 == 0:
+            data = data[: rng.integers(len(data))]
+        else:
+            for _ in range(rng.integers(1, 4)):
+                data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+        path.write_bytes(bytes(data))
+        try:
+            load_kspace(path)
+        except UserError:
+            refused += 1
+    assert refused > 300

@@ -1,0 +1,66 @@
+"""A real image with an unknown smooth phase: the phase is found, and the image with it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cmmulti.operators.affine import Affine
+from cmmulti.operators.base import Identity
+from cmmulti.operators.fourier import Fourier
+from cmmulti.operators.mask import Mask
+from cmmulti.problems.phase_tracking import PhaseTracking
+from cmmulti.randomness import SampleRandomness
+from cmmulti.samplers.multistep import Multistep
+from cmmulti.testing.gaussian import Gaussian, gaussian_model
+
+SHAPE = (1, 12, 10)
+
+
+@pytest.fixture
+def scene():
+    """Two real positive images, a phase of half a wave, all lines but a few at the edge."""
+    generator = torch.Generator().manual_seed(0)
+    prior = Gaussian.isotropic(SHAPE, 0.01, mean=1.0)
+    x = prior.sample(2, generator)
+    phase = 0.7 + 1.5 * torch.sin(torch.linspace(0, torch.pi, 10, dtype=torch.float64)).expand(2, *SHAPE)
+    mask = torch.ones(1, 1, 1, 10)
+    mask[..., [0, 9]] = 0
+    acquisition = Mask(mask, SHAPE, complex_domain=True) @ Fourier(SHAPE)
+    solver = PhaseTracking(
+        iterations=20,
+        acquisition=acquisition,
+        arrangement=Identity(SHAPE),
+        measured=acquisition(torch.polar(x, phase)),
+        phase=phase + 0.3,
+        window=torch.outer((torch.arange(12) == 6).double(), ((torch.arange(10) - 5).abs() < 4).double()),
+        affine=Affine(torch.ones(1, 1, 1, 1), torch.zeros(1, 1, 1, 1), SHAPE[1:], (0, 0)),
+        model_shape=SHAPE,
+    )
+    return prior, x, phase, solver
+
+
+def solved(prior, solver, levels=(0.3, 0.2, 0.1, 0.05)):
+    problem = solver.problem(0.0, None, 0.0)
+    return (
+        Multistep().sample(gaussian_model(prior), (2, *SHAPE), levels, SampleRandomness([0, 1]), problem=problem).x.double()
+    )
+
+
+def test_tracking_beats_a_wrong_fixed_phase(scene):
+    prior, x, phase, solver = scene
+    tracked = (solved(prior, solver) - x).norm()
+    fixed = (solved(prior, replace(solver, window=None)) - x).norm()
+    right = (solved(prior, replace(solver, window=None, phase=phase)) - x).norm()
+    assert tracked < 0.5 * fixed
+    assert right < tracked
+
+
+def test_the_answer_does_not_depend_on_gain_and_offset(scene):
+    prior, _, _, solver = scene
+    gain, offset = 2.0, 0.5
+    one = torch.ones(1, 1, 1, 1)
+    moved = replace(solver, affine=Affine(gain * one, offset * one, SHAPE[1:], (0, 0)))
+    levels = (0.3, 0.1)
+    there = solved(prior.moved(gain, offset), moved, [v / gain for v in levels])
+    assert torch.allclose(gain * there + offset, solved(prior, solver, levels), atol=1e-5)
