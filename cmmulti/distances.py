@@ -5,6 +5,9 @@ Each distance maps (B, ...) and (B, ...) to (B,), is computed in float32, and ha
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 from torch import Tensor
 
 
@@ -26,3 +29,20 @@ def pseudo_huber(a: Tensor, b: Tensor, c: float) -> Tensor:
     """
     floor = max(c, 1e-8)
     return (squared_l2(a, b) + floor**2).sqrt() - floor
+
+
+def mean_absolute(a: Tensor, b: Tensor) -> Tensor:
+    """Mean of absolute differences: L1 as Consistency Models use it."""
+    return (a.float() - b.float()).flatten(1).abs().mean(1)
+
+
+Distance = Literal["l2", "l1", "huber"]
+
+
+def distance(kind: Distance, a: Tensor, b: Tensor) -> Tensor:
+    """The distance called ``kind``; ``huber`` takes iCT's ``c = 0.00054 sqrt(d)``."""
+    if kind == "l2":
+        return mean_square(a, b)
+    if kind == "l1":
+        return mean_absolute(a, b)
+    return pseudo_huber(a, b, 0.00054 * math.sqrt(a[0].numel()))

@@ -35,6 +35,11 @@ class Progress(NamedTuple):
     images: int
     fraction: float
 
+    def before(self) -> Progress:
+        """One optimiser step ago."""
+        share = max(self.step - 1, 0) / max(self.step, 1)
+        return Progress(max(self.step - 1, 0), round(self.images * share), self.fraction * share)
+
 
 @dataclass(frozen=True)
 class Loss:

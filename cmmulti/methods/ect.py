@@ -84,10 +84,8 @@ class ECT(Method):
 
     def after_step(self, model: Model, progress: Progress) -> StageEvent | None:
         settings = cast(ECTSettings, self.settings)
-        images_per_step = progress.images / max(progress.step, 1)
-        before = progress._replace(fraction=progress.fraction * max(progress.step - 1, 0) / max(progress.step, 1))
         stage = self.stage(progress)
-        if stage == self.stage(before) or images_per_step == 0:
+        if stage == self.stage(progress.before()):
             return None
         return StageEvent(f"ECT stage {stage}: step 1 - r/t down to {settings.q ** -(stage + 1):.3g}")
 

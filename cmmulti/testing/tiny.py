@@ -36,6 +36,7 @@ _OPERATORS: Mapping[str, Callable[[Any], LinearOperator]] = {
     "channel-mix": lambda cls: cls(torch.tensor([[0.3, 0.6, 0.1], [1.0, -1.0, 0.0]]), _SHAPE),
     "restriction": lambda cls: cls(_checkered((7, 9)), _SHAPE),
     "stack": lambda cls: cls([BlockMean((1, 7, 9), 2), Fourier((1, 7, 9)) @ _phase((1, 7, 9))]),
+    "permutation": lambda cls: cls(_SHAPE, (torch.arange(63) * 5 % 63).view(9, 7)),
     "radon": lambda cls: cls((1, 12, 12), torch.linspace(0, 3, 7, dtype=torch.float64)),
 }
 

@@ -1,0 +1,97 @@
+"""Consistency distillation: CD (Song et al. 2023, arXiv 2303.01469, algorithm 2)."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from cmmulti.conditioning import Condition
+from cmmulti.distances import Distance, distance
+from cmmulti.errors import UserError
+from cmmulti.methods.base import Budget, Loss, Method, MethodSettings, Progress, Recommended, StageEvent
+from cmmulti.methods.target import Target
+from cmmulti.model import Model, Role, evaluating
+from cmmulti.noise import karras
+from cmmulti.parameterization import Consistency, Parameterization
+from cmmulti.randomness import TrainingRandomness
+
+
+class CDSettings(MethodSettings):
+    """Settings of CD; the defaults are the authors' for CIFAR-10, but for the distance (theirs is LPIPS).
+
+    ``levels``: N of Karras' grid (ImageNet-64: 40). ``solver``: the teacher's step, one or two evaluations.
+    ``target_decay``: mu of the target's average; 0 takes the student itself (ImageNet-64: 0.95).
+    """
+
+    levels: int = Field(18, ge=2)
+    solver: Literal["heun", "euler"] = "heun"
+    target_decay: float = Field(0.0, ge=0, lt=1)
+    distance: Distance = "huber"
+
+
+class CD(Method):
+    """A student learns to give one answer along each of the teacher's trajectories.
+
+    ``E d(f(x, s_i), sg f^-(x', s_{i+1}))`` with ``x = x0 + s_i z``, i uniform, and x' one solver step of the teacher's ODE
+    from x down to ``s_{i+1}``. The error of a step bounds the student's: Heun at equal N is the closer.
+    """
+
+    Settings = CDSettings
+    role: ClassVar[Role] = "consistency"
+    needs_teacher = True
+    paper = "arXiv 2303.01469"
+    teacher: Model
+    target: Target
+
+    def parameterization(self, sigma_data: float) -> Parameterization:
+        return Consistency(sigma_data=sigma_data)
+
+    def setup(self, model: Model, teacher: Model | None, budget: Budget) -> None:
+        super().setup(model, teacher, budget)
+        teacher = cast(Model, teacher)
+        if teacher.role == "consistency":
+            raise UserError("method CD: the teacher is a consistency model, expected a denoiser (method edm)")
+        self.teacher = teacher.requires_grad_(False)
+        self.target = Target(model, cast(CDSettings, self.settings).target_decay > 0)
+
+    def loss(
+        self, model: Model, x0: Tensor, condition: Condition, progress: Progress, randomness: TrainingRandomness
+    ) -> Loss:
+        settings = cast(CDSettings, self.settings)
+        grid = karras(settings.levels, model.sigma_boundary, model.sigma_max).to(x0.device, torch.float32)
+        draw = randomness.generator("sigma", x0.device)
+        index = torch.randint(settings.levels - 1, (len(x0),), generator=draw, device=x0.device)
+        sigma, sigma_next = grid[index], grid[index + 1]
+        x = torch.addcmul(x0, _expand(sigma, x0), randomness.normal_like(x0))
+        x_next = self.teacher_step(x, sigma, sigma_next, condition)
+        with randomness.dropout(x0.device):
+            student = model.endpoint(x, sigma, condition)
+        with randomness.dropout(x0.device):
+            target = self.target.endpoint(model, x_next, sigma_next, condition)
+        return Loss.mean(distance(settings.distance, student, target), sigma)
+
+    @torch.no_grad()
+    def teacher_step(self, x: Tensor, sigma: Tensor, sigma_next: Tensor, condition: Condition) -> Tensor:
+        """One step of ``dx/dsigma = (x - D(x, sigma)) / sigma`` from ``sigma`` to ``sigma_next``, (B,) each."""
+        step = _expand(sigma_next - sigma, x)
+        with evaluating(self.teacher):
+            slope = (x - self.teacher.denoise(x, sigma, condition)) / _expand(sigma, x)
+            ahead = x + step * slope
+            if cast(CDSettings, self.settings).solver == "euler":
+                return ahead
+            second = (ahead - self.teacher.denoise(ahead, sigma_next, condition)) / _expand(sigma_next, x)
+        return x + step * (slope + second) / 2
+
+    def after_step(self, model: Model, progress: Progress) -> StageEvent | None:
+        self.target.update(model, cast(CDSettings, self.settings).target_decay)
+        return None
+
+    def recommended(self) -> Recommended:
+        return Recommended(optimizer="radam", learning_rate=4e-4)
+
+
+def _expand(value: Tensor, like: Tensor) -> Tensor:
+    return value.view(-1, *[1] * (like.dim() - 1))

@@ -1,0 +1,158 @@
+"""Methods under the contract suite, and at their fixed points on Gaussian priors."""
+
+import math
+
+import pytest
+import torch
+
+from cmmulti.conditioning import NO_CONDITION
+from cmmulti.errors import UserError
+from cmmulti.methods.base import Budget, Progress
+from cmmulti.methods.cd import CD, CDSettings
+from cmmulti.methods.ct import CT, CTSettings
+from cmmulti.methods.ect import ECT, ECTSettings
+from cmmulti.methods.edm import EDM
+from cmmulti.randomness import TrainingRandomness
+from cmmulti.testing.gaussian import Gaussian, gaussian_model
+from cmmulti.testing.methods import check_method
+from cmmulti.testing.tiny import methods
+
+METHODS = methods()
+PRIOR = Gaussian.random((1, 4), seed=2)
+BUDGET = Budget(100, 8)
+# An even grid and a target that follows at once.
+QUICK_CT = CT(CTSettings(first=20, last=20, target_decay=1e-6))
+CASES, IDS = check_method.cases({**METHODS, "cd-average": CD(CDSettings(target_decay=0.9, solver="euler", distance="l2"))})
+
+
+@pytest.mark.parametrize(("check", "method"), CASES, ids=IDS)
+def test_contract(check, method):
+    check(method)
+
+
+def ready(method, gain=0.0):
+    """The method with the exact function for a student, moved off by ``gain``."""
+    model = gaussian_model(PRIOR, method.role, method.parameterization(0.5), learnable=True)
+    torch.nn.init.constant_(model.network.gain, gain)
+    torch.nn.init.constant_(model.network.shift, gain)
+    method.setup(model, gaussian_model(PRIOR) if method.needs_teacher else None, BUDGET)
+    return model
+
+
+def loss(method, model, n=4096, fraction=0.0, step=0):
+    x0 = PRIOR.sample(n, torch.Generator().manual_seed(step)).float()
+    progress = Progress(step, step * n, fraction)
+    return method.loss(model, x0, NO_CONDITION, progress, TrainingRandomness(0, step)).value
+
+
+def pull(method, gain=0.0, fraction=0.0):
+    """Expected gradient on the two parameters."""
+    model = ready(method, gain)
+    loss(method, model, 30000, fraction).backward()
+    return torch.stack([model.network.gain.grad, model.network.shift.grad]).norm()
+
+
+def test_edm_is_lowest_at_the_posterior_mean():
+    losses = [loss(EDM(), ready(EDM(), gain), 30000).item() for gain in (-0.2, 0.0, 0.2)]
+    assert losses[1] < min(losses[0], losses[2])
+    assert pull(EDM()) < 0.1 * pull(EDM(), 0.2)
+
+
+@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2)])
+def test_cd_is_zero_at_the_exact_function_but_for_the_step_error(solver, order):
+    """The L2 loss there is the squared local error of the teacher's step: order ``2 (p + 1)`` in the step."""
+    found = [loss(m, ready(m)).item() for m in (CD(CDSettings(levels=n, solver=solver, distance="l2")) for n in (60, 120))]
+    assert math.log2(found[0] / found[1]) == pytest.approx(2 * (order + 1), abs=0.6)
+    assert found[1] < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("coarse", "fine"),
+    [
+        ((CD(CDSettings(levels=8, distance="l2")), 0.0), (CD(CDSettings(levels=60, distance="l2")), 0.0)),
+        ((CT(), 0.002), (CT(), 0.9)),
+        ((ECT(), 0.0), (ECT(ECTSettings(stages=8)), 0.99)),
+    ],
+    ids=["cd", "ct", "ect"],
+)
+def test_the_update_vanishes_at_the_exact_function_as_steps_shrink(coarse, fine):
+    """Relative to the update a little off it."""
+    (method, early), (finer, late) = coarse, fine
+    before = pull(method, 0.0, early) / pull(method, 0.2, early)
+    after = pull(finer, 0.0, late) / pull(finer, 0.2, late)
+    assert after < before / 3
+    assert after < 0.15
+
+
+@pytest.mark.parametrize(
+    ("method", "fraction"),
+    [(CD(CDSettings(levels=30)), 0.0), (CD(CDSettings(levels=30, target_decay=0.3)), 0.0), (QUICK_CT, 0.0), (ECT(), 0.99)],
+    ids=["cd", "cd-average", "ct", "ect"],
+)
+def test_training_finds_the_exact_function(method, fraction):
+    model = ready(method, 0.3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for step in range(150):
+        optimizer.zero_grad()
+        loss(method, model, 256, fraction, step).backward()
+        optimizer.step()
+        method.after_step(model, Progress(step + 1, 0, fraction))
+    assert model.network.gain.detach().abs() < 0.1  # from 0.3; what is left is the step
+    assert model.network.shift.detach().abs() < 0.05
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+def test_the_teacher_step_is_the_solver_step(solver):
+    from cmmulti.randomness import SampleRandomness
+    from cmmulti.samplers.ode import Euler, Heun
+
+    method = CD(CDSettings(solver=solver))
+    ready(method)
+    x = torch.randn(3, 1, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    sigma, after = torch.full((3,), 2.0, dtype=torch.float64), torch.full((3,), 1.2, dtype=torch.float64)
+    got = method.teacher_step(2 * x, sigma, after, NO_CONDITION)
+    # The sampler's second evaluation, at level 1.2, starts from the same point.
+    seen = []
+    sampler = {"euler": Euler(), "heun": Heun()}[solver]
+    sampler.sample(gaussian_model(PRIOR), x, [2.0, 1.2], SampleRandomness(range(3)), callback=lambda i: seen.append(i.x0))
+    torch.testing.assert_close(PRIOR.denoised(got, 1.2), seen[-1], rtol=1e-9, atol=1e-9)
+
+
+def test_ct_curriculum():
+    """n(k) and mu(k) of the paper: 2 levels at the start, 151 at the end; mu = 0.9 where n = s_0."""
+    ct = CT()
+    assert [ct.intervals(Progress(0, 0, f)) for f in (0.0, 0.25, 0.5, 1 - 1e-9)] == [1, 75, 106, 150]
+    assert ct.decay(Progress(0, 0, 1 - 1e-9)) == pytest.approx(math.exp(2 * math.log(0.9) / 150))
+    grows = [ct.intervals(Progress(0, 0, k / 50)) for k in range(50)]
+    assert grows == sorted(grows)
+    model = ready(ct)
+    assert ct.after_step(model, Progress(50, 50, 0.5)).message == "CT: 107 noise levels"
+
+
+def test_ect_schedule():
+    """Stage 0 with q = 2: r = 0 for t < 1.95, r -> t/2 for large t; the last of 8 stages steps by 1/256."""
+    ect = ECT()
+    t = torch.tensor([0.5, 1.9, 2.0, 80.0])
+    r = ect.target_level(t, 0)
+    assert r[:2].tolist() == [0, 0]
+    assert 0 < float(r[2]) < 0.1
+    assert float(r[3]) == pytest.approx(40.0, rel=1e-4)
+    assert float(1 - ect.target_level(t, 7)[3] / 80) == pytest.approx(1 / 256, rel=1e-3)
+    assert [ect.stage(Progress(0, 0, f)) for f in (0, 0.124, 0.126, 0.999)] == [0, 0, 1, 7]
+    events = [ect.after_step(ready(ect), Progress(s, s, s / 16)) for s in range(1, 17)]
+    assert [e is not None for e in events] == [s % 2 == 0 and s < 16 for s in range(1, 17)]
+
+
+def test_the_target_average():
+    method = CD(CDSettings(target_decay=0.75))
+    model = ready(method)
+    torch.nn.init.constant_(model.network.gain, 1.0)
+    method.after_step(model, Progress(1, 1, 0.0))
+    assert float(method.target.copy.network.gain) == pytest.approx(0.25)
+    assert method.target.copy.network.gain.requires_grad is False
+    assert any(k.startswith("target.copy") for k in method.state_dict())
+
+
+def test_a_consistency_model_is_no_teacher():
+    with pytest.raises(UserError, match="expected a denoiser"):
+        CD().setup(gaussian_model(PRIOR, "consistency"), gaussian_model(PRIOR, "consistency"), BUDGET)
