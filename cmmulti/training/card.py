@@ -27,13 +27,14 @@ def model_card(
     }
     paper = getattr(load("methods", config.method.name), "paper", "")
     what = {"teacher": "a denoising teacher", "consistency": "a consistency model", "two-time": "a two-time model"}
+    images = step * config.data.batch_size
     rows = {
         "modality": config.modality.name,
         "data": f"{config.data.name}, train split" + (f", {record.examples} examples" if record.examples else ""),
         "classes": ", ".join(record.classes) or "none",
         "method": f"{config.method.name} ({paper})",
         "network": f"{config.network.name}, {parameters(model.network)} parameters",
-        "steps": f"{step} of {config.trainer.max_steps}, {step * config.data.batch_size} images in batches of {config.data.batch_size}",
+        "steps": f"{step} of {config.trainer.max_steps}, {images} images in batches of {config.data.batch_size}",
         "weights": f"average {profile}" if profile != "raw" else "raw, no average",
         "sigma_data, sigma_max": f"{config.sigma_data:g}, {config.sigma_max:g}",
         "seed": config.trainer.seed,

@@ -15,7 +15,7 @@ from cmmulti.config import RunConfig
 from cmmulti.errors import UserError
 from cmmulti.methods.base import Budget, Loss, Method, Progress
 from cmmulti.model import Model
-from cmmulti.randomness import TrainingRandomness
+from cmmulti.randomness import TrainingRandomness, key
 from cmmulti.training.data import BadBatch, Batch
 from cmmulti.training.ema import EMA, HalfLife, Power, Profile
 from cmmulti.training.schedule import learning_rate
@@ -76,7 +76,13 @@ class TrainingModule(LightningModule):
     def training_step(self, batch: Batch | BadBatch, batch_idx: int) -> Tensor:
         if isinstance(batch, BadBatch):
             raise UserError(batch.reason)
-        loss = self.loss(batch, self.global_rank, batch_idx % self.config.trainer.accumulate)
+        micro = batch_idx % self.config.trainer.accumulate
+        # Methods and networks draw from keyed generators; one that draws from the global one resumes exactly all the same.
+        seed = key(self.config.trainer.seed, self.step, self.global_rank, micro, "global")
+        torch.random.default_generator.manual_seed(seed)  # torch.manual_seed takes 4 ms where there is no GPU
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        loss = self.loss(batch, self.global_rank, micro)
         self.recent.append((loss.sigma, loss.per_sample))
         value: Tensor = loss.value
         return value

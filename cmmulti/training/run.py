@@ -57,7 +57,7 @@ def train(config: RunConfig, out: Path, resume: bool = False, command: str = "")
         return module
     if config.trainer.compile:
         module.model.network.compile()
-    with quiet():
+    with quiet(), torch.random.fork_rng(devices=[]):
         trainer = Trainer(
             accelerator=config.trainer.accelerator,
             devices=config.trainer.devices,
