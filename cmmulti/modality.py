@@ -121,6 +121,15 @@ class TrainingSet(ABC):
     def item(self, index: int) -> Item:
         """The item itself, for evaluation."""
 
+    @property
+    def cases(self) -> Sequence[str]:
+        """Names of what tasks are evaluated on: every item, unless several of them are one subject's."""
+        return self.names
+
+    def case(self, number: int) -> Item:
+        """The item that belongs to ``cases[number]``."""
+        return self.item(number)
+
 
 class DataSource(BaseModel):
     """Which data, below ``data:`` in a config: a data set's name or ``folder``, and where it lies.

@@ -15,8 +15,8 @@ from cmmulti.errors import UserError
 from cmmulti.evaluation.classifier import Training
 from cmmulti.evaluation.features import ClassifierFeatures, Features
 from cmmulti.evaluation.study import Study, features_of, real_data, study, teacher_steps
-from cmmulti.evaluation.tables import flat_metrics, generation_sections, task_sections
-from cmmulti.evaluation.task import chosen_items, evaluate_task
+from cmmulti.evaluation.tables import flat_metrics, generation_sections, task_sections, title
+from cmmulti.evaluation.task import chosen_cases, evaluate_task
 from cmmulti.evaluation.tuning import tuned
 from cmmulti.modality import DataSource, Split
 from cmmulti.pipeline import Pipeline
@@ -98,7 +98,7 @@ def _samples(request: Request, tell: Tell) -> Path | None:
         nfe=result.rows[0].nfe,
         seconds=round(time.perf_counter() - began, 2),
         metrics=dict(flat_metrics(result.rows[0])),
-        baselines={"held-out items": dict(flat_metrics(result.floor))},
+        baselines={title(row): dict(flat_metrics(row)) for row in (*result.rows[1:], result.floor)},
         notes=result.notes,
         device=str(pipeline.model.device),
         details=_details(request, source, result),
@@ -113,15 +113,15 @@ def _task(request: Request, tell: Tell) -> Path:
     chosen: dict[str, Any] = {}
     if request.tune:
         validation = pipeline.modality.dataset(source, "val")
-        items = chosen_items(validation, request.tune_n, request.seed)
+        items = chosen_cases(validation, request.tune_n, request.seed)
         for line in request.tune:
             key, value = tuned(pipeline, validation, items, name, options, line, max(request.steps), request.seed, tell)
             options[key] = chosen[key] = value
     data = pipeline.modality.dataset(source, request.split)
     began = time.perf_counter()
-    indices = chosen_items(data, request.n, request.seed)
+    indices = chosen_cases(data, request.n, request.seed)
     features = _label_features(request, pipeline, source)
-    tell(f"{name}: {len(indices)} held-out items, {len(models) * len(request.steps)} rows")
+    tell(f"{name}: {len(indices)} held-out cases, {len(models) * len(request.steps)} rows")
     run = evaluate_task(models, data, indices, name, options, request.steps, request.seed, features)
     first = run.rows[0]
     results = Results(

@@ -23,13 +23,17 @@ def flat_metrics(row: Figures) -> dict[str, float | None]:
     values = {
         "accuracy": None if row.accuracy is None else row.accuracy.value,
         "frechet": row.frechet.value,
-        "frechet_matched": row.frechet_matched,
         "precision": row.precision,
         "recall": row.recall,
         "nearer": row.nearer,
         "copied": row.copied,
     }
     return {name: value for name, value in values.items() if value is not None}
+
+
+def title(row: Figures) -> str:
+    """``model, 2 steps``; the floor has no steps."""
+    return row.name if row.steps is None else f"{row.name}, {row.steps} step{'s' * (row.steps > 1)}"
 
 
 def generation_sections(result: Study, pipeline: Pipeline) -> list[Section]:
@@ -116,7 +120,7 @@ def _own(result: Study) -> list[SampleSet]:
 def _cells(row: Figures) -> list[float | str | None]:
     accuracy = None if row.accuracy is None else Estimate(*(100 * v for v in row.accuracy))
     return [
-        row.name,
+        title(row),
         "" if row.nfe is None else str(row.nfe),
         str(row.n),
         with_interval(accuracy, 3),

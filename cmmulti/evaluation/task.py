@@ -70,7 +70,7 @@ def evaluate_task(
     seed: int,
     features: Features | None,
 ) -> TaskRun:
-    """Answer ``task`` on ``data.item(i)`` for every index, with every model and number of steps.
+    """Answer ``task`` on ``data.case(i)`` for every index, with every model and number of steps.
 
     Args:
         models: name -> pipeline; the first makes the baselines and lends its modality. A teacher beside it visits as
@@ -85,7 +85,7 @@ def evaluate_task(
     baselines: dict[str, Scores] = {}
     example: Outcome | None = None
     for number, index in enumerate(indices):
-        item = data.item(index)
+        item = data.case(index)
         for (name, s), scores in rows.items():
             outcome = models[name].solve(verb, item, task, options, steps=s, seed=seed + number)
             truth = item if outcome.truth is None else outcome.truth
@@ -97,7 +97,7 @@ def evaluate_task(
             if example is None and s == max(steps):
                 example = outcome
     if example is None:
-        raise UserError(f"task {task}: no held-out items to evaluate it on")
+        raise UserError(f"task {task}: no held-out cases to evaluate it on")
     return TaskRun([*rows.values(), *baselines.values()], example, example.notes)
 
 
@@ -110,7 +110,7 @@ def figures(pipeline: Pipeline, result: Item, truth: Item, mark: Any, features: 
     return values
 
 
-def chosen_items(data: TrainingSet, n: int, seed: int) -> list[int]:
-    """At most ``n`` numbers of items, spread by a seeded shuffle and then put in order."""
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+def chosen_cases(data: TrainingSet, n: int, seed: int) -> list[int]:
+    """At most ``n`` numbers of cases, spread by a seeded shuffle and then put in order."""
+    order = torch.randperm(len(data.cases), generator=torch.Generator().manual_seed(seed))
     return sorted(int(i) for i in order[:n])

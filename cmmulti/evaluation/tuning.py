@@ -35,7 +35,7 @@ def tuned(
     name, key, values = parsed(line)
     scores = []
     for value in values:
-        each = [_psnr(pipeline, data.item(i), task, {**options, key: value}, name, steps, seed) for i in indices]
+        each = [_psnr(pipeline, data.case(i), task, {**options, key: value}, name, steps, seed) for i in indices]
         scores.append(fmean(each))
         tell(f"{name}, {key} = {value}: {scores[-1]:.2f} dB on {len(indices)} validation items")
     return key, values[scores.index(max(scores))]

@@ -56,14 +56,18 @@ class Layout:
 
     def one_slice(self, volume: Volume, index: int) -> Volume:
         """Slice ``index`` of a scan of this layout as a scan of its own, where it lies in the world."""
+        return self.slab(volume, index, 1)
+
+    def slab(self, volume: Volume, first: int, count: int) -> Volume:
+        """Slices ``first .. first + count - 1`` as a scan of their own, where they lie in the world."""
         transform = self._transform()
         axis = int(np.argmin(transform[:, 0]))
-        stored = index if transform[axis, 1] > 0 else volume.shape[axis] - 1 - index
-        first = np.zeros(3)
-        first[axis] = stored
+        stored = first if transform[axis, 1] > 0 else volume.shape[axis] - first - count
+        origin = np.zeros(3)
+        origin[axis] = stored
         affine = volume.affine.copy()
-        affine[:3, 3] = affines.apply_affine(volume.affine, first)
-        return replace(volume, data=np.take(volume.data, [stored], axis), affine=affine)
+        affine[:3, 3] = affines.apply_affine(volume.affine, origin)
+        return replace(volume, data=np.take(volume.data, range(stored, stored + count), axis), affine=affine)
 
     def _present(self) -> Array:
         return orientations.io_orientation(self.affine)

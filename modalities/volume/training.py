@@ -31,6 +31,7 @@ class VolumeData(BaseModel):
     content: float = Field(0.05, ge=0, lt=1, description="2D: least fraction of a slice that is not air")
     seed: int = Field(0, ge=0, description="of the split, where the data set fixes none")
     fractions: tuple[float, float] = Field((0.1, 0.1), description="of subjects for val and test, where none are fixed")
+    central: int = Field(20, ge=0, description="2D: central slices of each scan that tasks are evaluated on; 0 for all")
 
 
 class VolumeSet(TrainingSet):
@@ -70,6 +71,20 @@ class VolumeSet(TrainingSet):
         scan, k = self._places[index]
         volume = list(self.scans.values())[scan]
         return volume if self.settings.dims == 3 else layout(volume, self.settings).one_slice(volume, k)
+
+    @property
+    def cases(self) -> Sequence[str]:
+        return list(self.scans)
+
+    def case(self, number: int) -> Volume:
+        """A scan; of slices, the ``central`` ones of those that show tissue."""
+        volume = list(self.scans.values())[number]
+        shown = list(self._kept(number))
+        if self.settings.dims == 3 or not self.options.central or not shown:
+            return volume
+        count = min(self.options.central, len(self._ordered[number]))
+        first = (shown[0] + shown[-1] + 1 - count) // 2
+        return layout(volume, self.settings).slab(volume, min(max(first, 0), len(self._ordered[number]) - count), count)
 
     def _kept(self, scan: int) -> Sequence[int]:
         """The slices that show tissue: a tenth of the way from air to the percentile, or -500 HU."""
