@@ -98,7 +98,7 @@ def test_training_finds_the_exact_function(method, fraction):
         optimizer.step()
         method.after_step(model, Progress(step + 1, 0, fraction))
     assert model.network.gain.detach().abs() < 0.1  # from 0.3; what is left is the step
-    assert model.network.shift.detach().abs() < 0.05
+    assert model.network.shift.detach().abs() < 0.1
 
 
 @pytest.mark.parametrize("solver", ["euler", "heun"])
