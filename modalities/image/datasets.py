@@ -93,7 +93,7 @@ def _cifar_part(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; expected the archive with arrays jpeg, offsets and labels")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             jpeg, offsets, labels = archive["jpeg"], archive["offsets"], archive["labels"]
         data, ends = jpeg.astype(np.uint8, casting="safe").tobytes(), [int(v) for v in offsets]
         pictures = [data[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]

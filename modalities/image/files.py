@@ -21,6 +21,9 @@ LARGEST_PICTURE = 64_000_000
 
 # What Pillow and its codecs raise on damaged files.
 _DAMAGE = (OSError, ValueError, SyntaxError, KeyError, IndexError, TypeError, EOFError, ArithmeticError, MemoryError)
+_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+# Random bytes without 255, which would begin a marker.
+_FURTHER = bytes(np.random.default_rng(0).integers(0, 255, 1024, dtype=np.uint8))
 # High and low byte of big-endian samples, by colour type, in Pillow's names for what a decoder delivers.
 _RAW16 = {2: ("RGB;16B", "RGB;16L"), 6: ("RGBA;16B", "RGBA;16L")}
 
@@ -52,7 +55,7 @@ def decode(data: bytes, name: str, path: Path | None = None) -> Picture:
             return _png(data, name, path)
         if data.startswith(b"\xff\xd8\xff"):
             return _jpeg(data, name, path)
-    except _DAMAGE as error:
+    except (*_DAMAGE, *_BOMBS) as error:
         raise UserError(f"{name}: the picture is damaged: {error or type(error).__name__}") from error
     raise UserError(f"{name}: neither PNG nor JPEG (it begins with {data[:8]!r})")
 
@@ -112,6 +115,13 @@ def _jpeg(data: bytes, name: str, path: Path | None) -> Picture:
             raise UserError(f"{name}: a JPEG of mode {image.mode}; expected grey or RGB")
         profile = image.info.get("icc_profile")
         array = _pixels(ImageOps.exif_transpose(image))
+        stored = np.asarray(image)
+    # Where the data end too early the decoder goes on with a flat colour and says nothing. Further data before the end
+    # mark, which a whole picture never reaches, then show in the pixels.
+    end = data.rfind(b"\xff\xd9")
+    with Image.open(io.BytesIO(data[:end] + _FURTHER + data[end:]), formats=["JPEG"]) as image:
+        if not np.array_equal(stored, np.asarray(image)):
+            raise ValueError(f"its header promises {image.width} x {image.height} pixels and the file holds fewer")
     return _assemble(array, "JPEG", path, profile)
 
 

@@ -46,6 +46,7 @@ class ImageModality(Modality):
     tasks = TASKS
     extension = ".png"
     suffixes = files.SUFFIXES
+    suffixes = files.SUFFIXES
     settings: ImageSettings
 
     @property
@@ -58,6 +59,19 @@ class ImageModality(Modality):
 
     def load(self, path: Path) -> Picture:
         return files.load(path)
+
+    def describe(self, path: Path) -> dict[str, Any]:
+        picture = files.load(path)
+        return {
+            "format": picture.format,
+            "width": picture.size[1],
+            "height": picture.size[0],
+            "colours": "grey" if picture.channels == 1 else "RGB",
+            "bits": 8 if picture.white == 255 else 16,
+            "alpha": picture.alpha is not None,
+            "smallest": int(picture.array.min()),
+            "largest": int(picture.array.max()),
+        }
 
     def encode(self, item: Picture) -> Tensor:
         return representation.encode(item, self.settings.channels)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+PIECE = 2**20
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
@@ -52,11 +53,11 @@ def check(data: bytes) -> None:
         if at + 12 + size > len(data):
             raise ValueError("it is cut off")
         body = data[at + 8 : at + 8 + size]
-        if zlib.crc32(kind + body) != struct.unpack(">I", data[at + 8 + size : at + 12 + size])[0]:
+        if zlib.crc32(body, zlib.crc32(kind)) != struct.unpack(">I", data[at + 8 + size : at + 12 + size])[0]:
             raise ValueError(f"the checksum of its {kind.decode('latin-1')!r} part is wrong")
-        if kind == b"IDAT" and not inflater.eof:
+        if kind == b"IDAT":
             try:
-                length += len(inflater.decompress(body, expected + 1 - length))
+                length += _inflated(inflater, body, expected + 1 - length)
             except zlib.error as error:
                 raise ValueError("its compressed pixels are damaged") from error
             if length > expected:
@@ -89,6 +90,17 @@ def encode16(array: NDArray[np.uint16], profile: bytes | None = None) -> bytes:
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _inflated(inflater: zlib._Decompress, body: bytes, most: int) -> int:
+    """How many bytes ``body`` adds, counted up to ``most`` without holding them."""
+    total = 0
+    while not inflater.eof and total < most:
+        piece = inflater.decompress(body, min(PIECE, most - total))
+        total, body = total + len(piece), inflater.unconsumed_tail
+        if not piece and not body:
+            break
+    return total
 
 
 def _raw_length(header: Header) -> int:
