@@ -20,6 +20,9 @@ from cmmulti.config.schema import EMAConfig, PieceConfig, RunConfig
 from cmmulti.config.text import read_yaml, with_overrides
 from cmmulti.errors import UserError
 
+NETWORK = "unet"
+"""The network of a config that names none, and the one that adapters have settings for."""
+
 DATA_KEYS = ("dims", "in_channels")
 """What an adapter tells any network that has such a setting: the shape of the data."""
 
@@ -36,6 +39,9 @@ def load_config(path: Path, overrides: typing.Iterable[str] = (), where: str | N
 def resolve(values: Mapping[str, Any], where: str = "config") -> RunConfig:
     """Check ``values`` and fill what they leave open from the method and the adapter."""
     wrong: list[str] = []
+    network = values.get("network")
+    if isinstance(network, Mapping):
+        values = {**values, "network": {"name": NETWORK, **network}}
     try:
         config = RunConfig.model_validate(dict(values))
     except ValidationError as error:
@@ -43,7 +49,7 @@ def resolve(values: Mapping[str, Any], where: str = "config") -> RunConfig:
         config = None
     pieces = _Pieces(values, wrong)
     method, modality = pieces.method(), pieces.modality()
-    network = pieces.network(modality)
+    settings = pieces.network(modality)
     if wrong or config is None:
         raise UserError(f"{where}: " + "; ".join(wrong))
     recommended = method.recommended()
@@ -64,7 +70,7 @@ def resolve(values: Mapping[str, Any], where: str = "config") -> RunConfig:
     return config.model_copy(
         update={
             "modality": _piece(config.modality.name, modality.settings.model_dump(mode="json")),
-            "network": _piece(config.network.name, network),
+            "network": _piece(config.network.name, settings),
             "method": _piece(config.method.name, method.settings.model_dump(mode="json")),
             "optimizer": optimizer,
             "ema": ema,
@@ -109,7 +115,7 @@ class _Pieces:
 
     def network(self, modality: Any) -> dict[str, Any]:
         """All settings of the network: the adapter's defaults below the config's own."""
-        given = self._section("network", {"name": "unet"})
+        given = self._section("network", {"name": NETWORK})
         if given is None:
             return {}
         name, settings = given
@@ -121,14 +127,13 @@ class _Pieces:
             return {}
         known = set(model.model_fields)
         defaults = {} if modality is None else modality.network()
-        if name != "unet":
+        if name != NETWORK:
             defaults = {k: v for k, v in defaults.items() if k in DATA_KEYS and k in known}
         merged = {**defaults, **settings}
-        if modality is None:  # its mistake is told already; only what is written can be checked
-            merged = {k: v for k, v in merged.items() if k not in known}
         try:
             model.model_validate(merged)
         except ValidationError as error:
+            # Where the adapter's own mistake left its defaults out, what is missing is no mistake of the config.
             lacking = [m for m in mistakes(error, model) if modality is not None or not m.startswith("missing")]
             self.wrong += [f"network: {m}" for m in lacking]
         return merged

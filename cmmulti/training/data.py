@@ -89,6 +89,9 @@ def collate(samples: list[tuple[Tensor, int, int]] | BadBatch) -> Batch | BadBat
     if isinstance(samples, BadBatch):
         return samples
     x, label, example = zip(*samples, strict=True)
+    shapes = {tuple(t.shape) for t in x}
+    if len(shapes) > 1:
+        return BadBatch(f"data: examples of one batch have different shapes, {', '.join(map(str, sorted(shapes)))}")
     return Batch(torch.stack(x), torch.tensor(label), torch.tensor(example))
 
 

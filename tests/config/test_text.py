@@ -1,0 +1,59 @@
+"""Configs as text: YAML, ``--set``, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cmmulti.config import read_yaml, to_yaml, with_overrides
+from cmmulti.errors import UserError
+
+
+def test_set_reads_yaml_values_and_makes_sections() -> None:
+    values = {"a": {"b": 1, "c": 2}}
+    result = with_overrides(values, ["a.b=1e-4", "x.y=[1, 2]", "x.z=null", "a.c=true", "n=-3", "s=0.5e3"])
+    assert result == {"a": {"b": 1e-4, "c": True}, "x": {"y": [1, 2], "z": None}, "n": -3, "s": 500.0}
+    assert values == {"a": {"b": 1, "c": 2}}
+
+
+@pytest.mark.parametrize("override", ["a", "=1", "a.=1", "a.b.c=1", "a.b=[1"])
+def test_a_malformed_set_names_itself(override: str) -> None:
+    with pytest.raises(UserError, match="--set"):
+        with_overrides({"a": {"b": 1}}, [override])
+
+
+def test_yaml_round_trip(tmp_path: Path) -> None:
+    values = {"a": {"b": 1e-8, "c": [1, 2.5], "d": None}, "e": "8", "f": True}
+    path = tmp_path / "x.yaml"
+    path.write_text(to_yaml(values))
+    assert read_yaml(path) == values
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "expected a mapping of sections"),
+        (b"- 1\n", "expected a mapping of sections .*, got list"),
+        (b"a: [1\n", "not valid YAML .*line"),
+        (b"a: 1\na: 2\n", "key 'a' is given twice"),
+        (b"\xff\xfe\x00a", "cannot be read as a config"),
+        (b"a: !!python/object/apply:os.mkdir [x]\n", "not valid YAML"),
+        (b"{[1]: 2}\n", "not valid YAML"),
+        (b"[" * 1500, "not valid YAML"),
+        (b"x: " + b"1" * 2_000_000, "expected a config of at most"),
+    ],
+)
+def test_bad_files_are_user_errors(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as caught:
+        read_yaml(path)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_file_and_folder_are_user_errors(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No such file"):
+        read_yaml(tmp_path / "none.yaml")
+    with pytest.raises(UserError, match="directory"):
+        read_yaml(tmp_path)

@@ -1,0 +1,33 @@
+"""The learning rate at its corners."""
+
+from __future__ import annotations
+
+import pytest
+
+from cmmulti.config import OptimizerConfig
+from cmmulti.training.schedule import learning_rate
+
+
+def rate(step: int, stage_start: int = 0, budget: int = 100, **settings: object) -> float:
+    return learning_rate(OptimizerConfig(learning_rate=1.0, **settings), step, budget, stage_start)  # type: ignore[arg-type]
+
+
+def test_warm_up_is_linear_and_never_zero() -> None:
+    assert [rate(s, warmup_steps=4) for s in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+
+
+@pytest.mark.parametrize(("decay", "middle"), [("linear", 0.5), ("cosine", 0.5)])
+def test_decay_ends_near_zero(decay: str, middle: float) -> None:
+    assert rate(20, decay=decay, decay_start=0.5) == 1
+    assert rate(75, decay=decay, decay_start=0.5) == pytest.approx(middle)
+    assert 0 < rate(99, decay=decay, decay_start=0.5) < 0.05
+
+
+def test_inverse_square_root() -> None:
+    assert rate(10, decay="inverse-sqrt", decay_start=0.1) == 1
+    assert rate(40, decay="inverse-sqrt", decay_start=0.1) == pytest.approx(0.5)
+
+
+def test_a_restart_counts_from_its_own_step() -> None:
+    assert rate(50, stage_start=50, warmup_steps=1) == pytest.approx(0.5)
+    assert rate(75, stage_start=50, decay="linear") == pytest.approx(0.5)
