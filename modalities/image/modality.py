@@ -46,7 +46,6 @@ class ImageModality(Modality):
     tasks = TASKS
     extension = ".png"
     suffixes = files.SUFFIXES
-    suffixes = files.SUFFIXES
     settings: ImageSettings
 
     @property
