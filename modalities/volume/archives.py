@@ -22,7 +22,7 @@ from modalities.volume.splits import distinct, divide
 def _arrays(path: Path) -> Mapping[str, Array]:
     """Every array of an ``.npz``, decompressed once per process and shared by the splits; read-only."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; expected an archive of the data set") from error

@@ -189,12 +189,12 @@ def checked_affine(path: Path, affine: Array) -> Array:
 
 
 def _check_finite(path: Path, volume: Volume) -> None:
-    if volume.data.dtype.kind == "f":
-        bad = int(volume.data.size - np.isfinite(volume.data).sum())
-        if bad:
-            raise UserError(f"{path}: {bad} voxels are NaN or infinite; expected finite numbers")
-        if bool((np.abs(volume.data) > 1e30).any()):
-            raise UserError(f"{path}: voxels above 1e30; expected intensities or HU")
+    bad = int(volume.data.size - np.isfinite(volume.data).sum())
+    if bad:
+        raise UserError(f"{path}: {bad} voxels are NaN or infinite; expected finite numbers")
+    largest = max(abs(float(v)) for v in (volume.data.min(), volume.data.max())) * abs(volume.slope) + abs(volume.inter)
+    if largest > 1e30:
+        raise UserError(f"{path}: voxels of up to {largest:.3g}; expected intensities or HU")
 
 
 def image(volume: Volume) -> nib.Nifti1Image:

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from cmmulti.conditioning import NULL_LABEL
+from cmmulti.errors import UserError
 from cmmulti.modality import TrainingSet
 from modalities.volume.item import Volume
 from modalities.volume.representation import AIR, intensity, layout
@@ -33,6 +34,27 @@ class VolumeData(BaseModel):
     fractions: tuple[float, float] = Field((0.1, 0.1), description="of subjects for val and test, where none are fixed")
     central: int = Field(20, ge=0, description="2D: central slices of each scan that tasks are evaluated on; 0 for all")
 
+    @field_validator("gain", "zoom")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < value[0] <= value[1] < math.inf:
+            raise ValueError("expected 0 < smallest <= largest")
+        return value
+
+    @field_validator("fractions")
+    @classmethod
+    def _leaves_some(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if min(value) < 0 or sum(value) >= 1:
+            raise ValueError("expected fractions of at least 0 that leave some for train")
+        return value
+
+    @field_validator("crop")
+    @classmethod
+    def _positive(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and any(n < 1 for n in value):
+            raise ValueError("expected sizes of at least 1")
+        return value
+
 
 class VolumeSet(TrainingSet):
     """One split of a data set.
@@ -48,6 +70,8 @@ class VolumeSet(TrainingSet):
         self.scans = dict(scans)
         self.settings, self.options = settings, options
         self.crop = tuple(options.crop or settings.size)
+        if len(self.crop) != settings.dims:
+            raise UserError(f"data.options.crop = {list(self.crop)}: expected {settings.dims} sizes for this model")
         self._ordered = [layout(v, settings).apply(v.data) for v in self.scans.values()]
         self._scale = [_scale(name, v, settings) for name, v in self.scans.items()]
         self._places = [(i, k) for i in range(len(self._ordered)) for k in self._kept(i)]

@@ -1,0 +1,100 @@
+"""Pictures: sides where they belong, mm aspect, one scale for all, errors on a stated scale."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cmmulti.media import Picture
+from modalities.volume.item import Volume
+from modalities.volume.render import GAP, MARGIN, render
+from modalities.volume.settings import VolumeSettings
+
+MR = VolumeSettings(size=(16, 16))
+
+
+def pixels(picture: object) -> np.ndarray:
+    assert isinstance(picture, Picture)
+    return np.asarray(Image.open(io.BytesIO(picture.png)))
+
+
+def head(affine: np.ndarray) -> Volume:
+    """Dim tissue with a bright spot in the left, front, upper corner of the patient."""
+    volume = Volume(np.full((20, 24, 16), 100, np.int16), affine)
+    world = np.moveaxis(np.indices(volume.shape), 0, -1) @ affine[:3, :3].T + affine[:3, 3]
+    middle = (volume.affine @ [9.5, 11.5, 7.5, 1])[:3]
+    spot = (world[..., 0] < middle[0] - 6) & (world[..., 1] > middle[1] + 6) & (world[..., 2] > middle[2] + 4)
+    data = volume.data.copy()
+    data[spot] = 1000
+    return Volume(data, affine), spot
+
+
+@pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, 1), (-1, -1, 1), (1, -1, -1)])
+def test_left_is_on_the_right_front_and_head_are_up(flips):
+    volume, spot = head(np.diag([*(2.0 * f for f in flips), 1.0]))
+    picture = pixels(render({"x": volume}, MR, mark=spot)[0])[..., 0].astype(float)
+    widths = [round(20 * 240 / 24), round(20 * 240 / 24), 240]
+    starts = [0, widths[0] + 2 * MARGIN + GAP, widths[0] + widths[1] + 4 * MARGIN + 2 * GAP]
+    tiles = [picture[:, s + MARGIN : s + MARGIN + w] for s, w in zip(starts, widths, strict=True)]
+    for tile, side in zip(tiles, ("right", "right", "left"), strict=True):
+        y, x = (v.mean() for v in np.nonzero(tile > 200))
+        assert y < tile.shape[0] / 2
+        assert (x > tile.shape[1] / 2) == (side == "right")
+
+
+def test_voxels_are_drawn_in_mm():
+    volume = Volume(np.full((10, 10, 10), 100, np.int16), np.diag([1.0, 1, 4, 1]))
+    picture = pixels(render({"x": volume}, MR)[0])
+    # The tallest side is 40 mm = 240 pixels; axial is 60 x 60, coronal and sagittal 240 x 60.
+    assert picture.shape == (240 + 2 * MARGIN, 3 * (60 + 2 * MARGIN) + 2 * GAP, 3)
+
+
+def test_one_slice_is_one_tile():
+    volume = Volume(np.full((12, 1, 12), 100, np.int16), np.diag([2.0, 2, 2, 1]))
+    media = render({"x": volume}, MR)
+    assert pixels(media[0]).shape == (340 + 2 * MARGIN, 340 + 2 * MARGIN, 3)
+    assert isinstance(media[0], Picture)
+    assert "coronal" in media[0].alt
+
+
+def test_panels_share_their_scale_and_errors_have_a_stated_one():
+    affine = np.diag([2.0, 2, 2, 1])
+    truth = Volume(np.full((12, 12, 1), 400, np.int16), affine)
+    result = Volume(np.full((12, 12, 1), 440, np.int16), affine)
+    media = render({"input": result, "truth": truth}, MR, "truth")
+    shown = [pixels(m) for m in media]
+    middle = MARGIN + 170
+    assert shown[1][middle, middle].tolist() == [255, 255, 255]
+    assert shown[0].shape[0] == 2 * (340 + 2 * MARGIN) + GAP
+    assert shown[1].shape[0] == 340 + 2 * MARGIN
+    # 40 of 400 is half of the fifth of the window that errors are shown on.
+    half = shown[0][340 + 2 * MARGIN + GAP + middle, middle]
+    assert half.tolist() == pytest.approx([188, 55, 84], abs=3)
+    assert all("black 0, white 400" in m.caption for m in media)
+    assert "x5: brightest 80 or more" in media[0].caption
+
+
+def test_ct_is_shown_in_hu():
+    volume = Volume(np.full((12, 12, 1), -300, np.int16), np.diag([2.0, 2, 2, 1]))
+    picture = render({"x": volume}, VolumeSettings(kind="ct", size=(16, 16)))[0]
+    assert "black -1000, white 400 HU" in picture.caption
+    assert pixels(picture)[MARGIN + 170, MARGIN + 170, 0] == 128
+
+
+def test_the_hole_is_outlined():
+    volume = Volume(np.full((12, 12, 1), 100, np.int16), np.diag([2.0, 2, 2, 1]))
+    mark = np.zeros((12, 12, 1), bool)
+    mark[4:8, 4:8] = True
+    yellow = (pixels(render({"x": volume}, MR, mark=mark)[0]) == (255, 208, 0)).all(-1)
+    assert yellow.any()
+    assert not yellow[MARGIN + 170, MARGIN + 170]
+    assert not (pixels(render({"x": volume}, MR)[0]) == (255, 208, 0)).all(-1).any()
+
+
+def test_many_samples_are_small_and_empty_scans_are_drawn():
+    volume = Volume(np.zeros((12, 12, 1), np.int16), np.diag([2.0, 2, 2, 1]))
+    media = render({f"seed {i}": volume for i in range(6)}, MR)
+    assert len(media) == 6
+    assert pixels(media[0]).shape[0] == 140 + 2 * MARGIN
+    assert render({}, MR) == []
