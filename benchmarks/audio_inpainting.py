@@ -22,6 +22,7 @@ import numpy as np
 
 from cmmulti.modality import DataSource
 from cmmulti.pipeline import Pipeline
+from cmmulti.randomness import SampleRandomness
 from modalities.audio import baselines, inpaint
 from modalities.audio.clip import Clip
 from modalities.audio.measures import level_error, log_spectral_distance, seam_ratios
@@ -56,7 +57,8 @@ def true_mel(clip: Clip, span: tuple[int, int], modality: AudioModality) -> Clip
     found = inpaint.windows(clip, [span], modality.settings)
     window = found[0]
     untouched = inpaint.excerpt(clip, window, modality.settings)
-    return inpaint.filled(clip, found, to_model(untouched[None], modality.settings), modality.settings)
+    x = to_model(untouched[None], modality.settings)
+    return inpaint.filled(clip, found, x, modality.settings, SampleRandomness([0]))
 
 
 def main() -> None:

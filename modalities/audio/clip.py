@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 Samples = NDArray[Any]
 """(frames, channels) int16, int32, float32 or float64."""
 
-LOSSLESS = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
+BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+"""Bits per sample of the integer subtypes."""
+LOSSLESS = (*BITS, "FLOAT", "DOUBLE")
 """Subtypes whose samples survive being written again."""
 
 
@@ -50,6 +52,11 @@ class Clip:
         return self.subtype in LOSSLESS
 
     @property
+    def depth(self) -> int | None:
+        """Bits per sample, None for floats; what was decoded from a lossy file is kept in 24."""
+        return BITS.get(self.subtype) if self.lossless else 24
+
+    @property
     def name(self) -> str:
         """For messages."""
         return "clip" if self.path is None else str(self.path)
@@ -65,7 +72,7 @@ class Clip:
     def with_span(self, start: int, end: int, values: NDArray[np.float64]) -> Clip:
         """A copy in which samples ``[start, end)`` are ``values`` (frames, channels), rounded to the clip's own numbers."""
         samples = self.samples.copy()
-        samples[start:end] = stored(values, samples.dtype, self.subtype)
+        samples[start:end] = stored(values, samples.dtype, self.depth)
         return replace(self, samples=samples)
 
 
@@ -74,14 +81,8 @@ def full_scale(dtype: np.dtype[Any]) -> float:
     return float(-np.iinfo(dtype).min) if np.issubdtype(dtype, np.integer) else 1.0
 
 
-def bits(subtype: str) -> int | None:
-    """Bits per sample of an integer subtype, None of the others."""
-    return {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}.get(subtype)
-
-
-def stored(values: NDArray[np.float64], dtype: np.dtype[Any], subtype: str) -> Samples:
-    """Floats with full scale at 1 as samples of ``dtype``, rounded to the steps of ``subtype`` and clipped to its range."""
-    depth = bits(subtype)
+def stored(values: NDArray[np.float64], dtype: np.dtype[Any], depth: int | None) -> Samples:
+    """Floats with full scale at 1 as samples of ``dtype``, rounded to ``depth`` bits and clipped; None for floats."""
     if depth is None:
         return values.astype(dtype)
     steps = np.clip(np.rint(values * 2 ** (depth - 1)), -(2 ** (depth - 1)), 2 ** (depth - 1) - 1)
@@ -93,4 +94,4 @@ def from_floats(values: NDArray[Any], rate: int) -> Clip:
     """A PCM16 WAV clip of (frames,) or (frames, channels) floats with full scale at 1; beyond it they are clipped."""
     array = np.asarray(values, np.float64)
     array = array[:, None] if array.ndim == 1 else array
-    return Clip(stored(array, np.dtype(np.int16), "PCM_16"), rate)
+    return Clip(stored(array, np.dtype(np.int16), 16), rate)

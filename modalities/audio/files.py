@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cmmulti.errors import UserError
 from cmmulti.files import replacing
-from modalities.audio.clip import LOSSLESS, Clip, Samples, bits, stored
+from modalities.audio.clip import BITS, LOSSLESS, Clip, Samples, stored
 from modalities.audio.headers import check_flac, check_header
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
@@ -47,9 +47,9 @@ def load(path: Path) -> Clip:
     if not np.isfinite(samples).all():
         raise UserError(f"{path}: holds NaN or infinity (sample {int(np.argmax(~np.isfinite(samples).all(1)))})")
     if subtype not in LOSSLESS:
-        samples = stored(samples.astype(np.float64), np.dtype(np.int32), "PCM_24")
+        samples = stored(samples.astype(np.float64), np.dtype(np.int32), 24)
     elif container == "FLAC":
-        check_flac(path, samples, bits(subtype) or 16)
+        check_flac(path, samples, BITS[subtype])
     return Clip(samples, rate, subtype, "WAV" if container == "WAVEX" else container, path)
 
 

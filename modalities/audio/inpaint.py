@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cmmulti.randomness import SampleRandomness
 from modalities.audio.clip import Clip
-from modalities.audio.extrapolation import extrapolated
+from modalities.audio.extrapolation import extrapolated, texture
 from modalities.audio.griffin_lim import with_known_samples
-from modalities.audio.representation import linear_magnitude, log_mel_of, to_model
+from modalities.audio.representation import filters, linear_magnitude, log_mel_of, stft, to_model
 from modalities.audio.resampling import reach, resampled
 from modalities.audio.settings import AudioSettings
 
@@ -41,6 +42,7 @@ class Window:
     Args:
         span: the hole, in samples of the file. first: the file's sample where the excerpt begins.
         mid, side: (n,) the excerpt at the file's rate, all its holes extrapolated; side None for mono.
+        bounds: where, in the excerpt, the sound around the hole begins and ends: at the next holes.
         low: (m,) mid at the model's rate. place: where the model's window begins in ``low``, negative in leading silence.
         wave: (samples,) the model's window, times ``gain``. known: (samples,) bool, what is no hole.
     """
@@ -49,6 +51,7 @@ class Window:
     first: int
     mid: Floats
     side: Floats | None
+    bounds: Span
     low: Tensor
     place: int
     wave: Tensor
@@ -81,7 +84,11 @@ def _window(clip: Clip, span: Span, spans: Sequence[Span], settings: AudioSettin
         known_low[max(floor(a * ratio), 0) : ceil(b * ratio) + (ratio != 1)] = False
     wave, known = _cut(low, place, settings.samples, 0.0), _cut(known_low, place, settings.samples, True)
     gain = _gain(wave, known, settings)
-    return Window(span, first, mid, side, low, place, (wave * gain).float(), known, gain)
+    bounds = (
+        max((b for _, b in inside if b <= span[0] - first), default=0),
+        min((a for a, _ in inside if a >= span[1] - first), default=last - first),
+    )
+    return Window(span, first, mid, side, bounds, low, place, (wave * gain).float(), known, gain)
 
 
 def excerpt(clip: Clip, window: Window, settings: AudioSettings) -> Tensor:
@@ -127,19 +134,37 @@ def measured(found: Sequence[Window], settings: AudioSettings) -> tuple[Tensor, 
     return x, mask[:, None, None]
 
 
-def filled(clip: Clip, found: Sequence[Window], x: Tensor, settings: AudioSettings, band_only: bool = False) -> Clip:
-    """The clip with its holes filled as the model tensors ``x`` (parts, 1, mels, frames) say; the rest bit for bit."""
-    magnitude = linear_magnitude(log_mel_of(x.cpu(), settings), settings.mel)
+def filled(
+    clip: Clip,
+    found: Sequence[Window],
+    x: Tensor,
+    settings: AudioSettings,
+    randomness: SampleRandomness,
+    band_only: bool = False,
+) -> Clip:
+    """The clip with its holes filled as the model tensors ``x`` (parts, 1, mels, frames) say; the rest bit for bit.
+
+    ``randomness`` (one seed per part) makes the noise of the band above the model's and of the side.
+    """
     waves, known = torch.stack([w.wave for w in found]), torch.stack([w.known for w in found])
     unknown = unknown_frames(known, settings)
+    # Bins in no mel band (the constant): what the extrapolation has there, else hum and offset would break off.
+    heard_by_none = filters(settings.mel).sum(1) == 0
+    magnitude = linear_magnitude(log_mel_of(x.cpu(), settings), settings.mel)
+    magnitude[:, heard_by_none] = stft(waves, settings.mel)[:, heard_by_none].abs()
     heard = with_known_samples(magnitude, unknown, waves, known, settings.mel, settings.iterations)
-    for window, wave in zip(found, heard, strict=True):
-        clip = clip.with_span(*window.span, _values(clip, window, wave, settings, band_only))
+    longest = max(w.span[1] - w.span[0] for w in found)
+    noise = randomness.child("texture").normal((len(found), 2, 2, longest)).double().numpy()
+    for window, wave, white in zip(found, heard, noise, strict=True):
+        clip = clip.with_span(*window.span, _values(clip, window, wave, settings, None if band_only else white))
     return clip
 
 
-def _values(clip: Clip, window: Window, wave: Tensor, settings: AudioSettings, band_only: bool) -> Floats:
-    """The samples of one hole, (length, channels): extrapolation, in which the model's band is replaced by its fill."""
+def _values(clip: Clip, window: Window, wave: Tensor, settings: AudioSettings, noise: Floats | None) -> Floats:
+    """The samples of one hole, (length, channels): extrapolation, in which the model's band is replaced by its fill.
+
+    ``noise`` (2, 2, length or more) white, for mid and side, or None to leave out what the model does not fill.
+    """
     # Zero outside the holes, where the known samples were put back.
     change = _cut((wave - window.wave).double() / window.gain, -window.place, len(window.low), 0.0)
     start, end = (p - window.first for p in window.span)
@@ -148,11 +173,31 @@ def _values(clip: Clip, window: Window, wave: Tensor, settings: AudioSettings, b
     ramp = np.sin(np.pi / 2 * (np.arange(ends) + 0.5) / max(ends, 1)) ** 2
     weight = np.concatenate([ramp, np.ones(end - start - 2 * ends), ramp[::-1]])
     extrapolation = window.mid[here]
-    low = window.low + change if band_only else change
-    back = resampled(low, settings.mel.rate, clip.rate).numpy()[here]
-    aim = back if band_only else extrapolation + back
+    low = window.low + change if noise is None else change
+    aim = resampled(low, settings.mel.rate, clip.rate).numpy()[here]
+    if noise is not None:
+        aim = aim + extrapolation + _above(_texture(window, window.mid, noise[0], clip.rate), here, clip, settings)
     mid = extrapolation + weight * (aim - extrapolation)
     if window.side is None:
         return mid[:, None]
-    side = window.side[here] * ((1 - weight) if band_only else 1)
+    side = window.side[here] * (1 - weight)
+    if noise is not None:
+        side = window.side[here] + _texture(window, window.side, noise[1], clip.rate)[here]
     return np.stack([mid + side, mid - side], 1)
+
+
+def _texture(window: Window, channel: Floats, noise: Floats, rate: int) -> Floats:
+    """(n,) the noise that goes on in the window's hole, 0 elsewhere."""
+    start, end = (p - window.first for p in window.span)
+    result = np.zeros(len(channel))
+    before, after = channel[window.bounds[0] : start], channel[end : window.bounds[1]]
+    result[start:end] = texture(before, after, noise[:, : end - start], rate)
+    return result
+
+
+def _above(x: Floats, here: slice, clip: Clip, settings: AudioSettings) -> Floats:
+    """The part of ``x`` above the model's band, within the hole."""
+    if clip.rate <= settings.mel.rate:
+        return np.zeros(len(x[here]))
+    low = resampled(torch.from_numpy(x), clip.rate, settings.mel.rate)
+    return (x - resampled(low, settings.mel.rate, clip.rate).numpy()[: len(x)])[here]

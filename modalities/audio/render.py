@@ -42,7 +42,7 @@ def render(panels: Mapping[str, Clip], mark: Spans | None) -> list[Media]:
 def _wave(clip: Clip) -> bytes:
     """The clip as PCM16 WAV, which every browser plays."""
     buffer = io.BytesIO()
-    samples = stored(clip.floats(), np.dtype(np.int16), "PCM_16")
+    samples = stored(clip.floats(), np.dtype(np.int16), 16)
     soundfile.write(buffer, samples, clip.rate, subtype="PCM_16", format="WAV")
     return buffer.getvalue()
 

@@ -64,7 +64,7 @@ class Inpaint(Task):
         operator = Mask(mask, modality.shape)
         return Assignment(
             shape=tuple(x.shape),
-            finish=lambda result, randomness: inpaint.filled(clip, found, result, settings, options.band_only),
+            finish=lambda result, randomness: inpaint.filled(clip, found, result, settings, randomness, options.band_only),
             problem=Problem(operator, operator(x), 0.0, Replacement(), modality.valid_range),
             panels={"input": clip},
             mark=tuple(spans),
