@@ -60,6 +60,11 @@ class ConditionEmbedding(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, time: Tensor, condition: Condition, time_next: Tensor | None = None) -> Tensor:
+        # Half-precision embeddings of time make the derivatives of continuous-time methods spike.
+        with torch.autocast(time.device.type, enabled=False):
+            return self._embed(time, condition, time_next)
+
+    def _embed(self, time: Tensor, condition: Condition, time_next: Tensor | None) -> Tensor:
         h = self.time_in(self.time(time))
         if time_next is not None:
             if self.next_in is None:

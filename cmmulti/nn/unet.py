@@ -32,10 +32,10 @@ class Block(nn.Module):
     def __init__(self, dims: int, channels: int, out: int, embedding: int, groups: int, dropout: float) -> None:
         super().__init__()
         conv = CONV[dims]
-        self.norm1 = GroupNorm(_divisor(channels, groups), channels)
+        self.norm1 = GroupNorm(divisor(channels, groups), channels)
         self.conv1 = conv(channels, out, 3, padding=1)
         self.modulation = nn.Linear(embedding, 2 * out)
-        self.norm2 = GroupNorm(_divisor(out, groups), out)
+        self.norm2 = GroupNorm(divisor(out, groups), out)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = zeroed(conv(out, out, 3, padding=1))
         self.skip = conv(channels, out, 1) if channels != out else nn.Identity()
@@ -95,7 +95,7 @@ class UNet(nn.Module):
             return Block(dims, i, o, width, groups, dropout)
 
         def attend(level: int, c: int) -> nn.Module | None:
-            return Attention(c, heads, _divisor(c, groups), context_width) if level in attention else None
+            return Attention(c, heads, divisor(c, groups), context_width) if level in attention else None
 
         self.stem = conv(folded, channels[0], 3, padding=1)
         self.down = nn.ModuleList()
@@ -119,7 +119,7 @@ class UNet(nn.Module):
                 current = c
             if level:
                 self.up.append(_Step(_Upsample(dims, c)))
-        self.head_norm = GroupNorm(_divisor(current, groups), current)
+        self.head_norm = GroupNorm(divisor(current, groups), current)
         self.head = zeroed(conv(current, folded, 3, padding=1))
 
     def forward(
@@ -127,7 +127,7 @@ class UNet(nn.Module):
     ) -> Tensor:
         """(B, C, *spatial) and (B,) times -> (B, C, *spatial)."""
         size = x.shape[2:]
-        h = self._fold(_pad_to(x, self.multiple))
+        h = self._fold(pad_to(x, self.multiple))
         if self.dims == 2:
             h = h.contiguous(memory_format=torch.channels_last)
         embedding, context = self.embedding(time, condition, time_next), condition.context
@@ -193,12 +193,12 @@ def pairwise_twos(shape: Sequence[int]) -> list[tuple[int, int]]:
     return list(pairwise(shape))[::2]
 
 
-def _pad_to(x: Tensor, multiple: int) -> Tensor:
+def pad_to(x: Tensor, multiple: int) -> Tensor:
     """Zeros behind each spatial axis up to the next multiple."""
     padding = [v for n in reversed(x.shape[2:]) for v in (0, -n % multiple)]
     return F.pad(x, padding) if any(padding) else x
 
 
-def _divisor(channels: int, groups: int) -> int:
+def divisor(channels: int, groups: int) -> int:
     """The largest number of groups up to ``groups`` that divides ``channels``."""
     return next(g for g in range(min(groups, channels), 0, -1) if channels % g == 0)

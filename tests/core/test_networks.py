@@ -1,0 +1,95 @@
+"""Our U-Net and MONAI's under the contract suite, in one, two and three dimensions."""
+
+import pytest
+import torch
+
+from cmmulti import registry
+from cmmulti.conditioning import NO_CONDITION
+from cmmulti.model import Model
+from cmmulti.nn.forward_mode import GroupNorm
+from cmmulti.nn.monai import MonaiUNet
+from cmmulti.nn.unet import UNet
+from cmmulti.parameterization import EDM, TrigFlow
+from cmmulti.testing.networks import NetworkCase, check_network
+
+torch.manual_seed(0)
+CASES = {
+    "unet-1d": NetworkCase(UNet(1, 2, (8, 12), attention=(1,), heads=2, dropout=0.1), (11,), channels=2),
+    "unet-2d": NetworkCase(
+        UNet(2, 1, (8, 12), attention=(0, 1), heads=2, classes=3, context_width=5), (7, 9), classes=3, context_width=5
+    ),
+    "unet-3d": NetworkCase(UNet(3, 1, (8, 8), attention=(1,), heads=2), (5, 4, 6)),
+    "unet-patch": NetworkCase(UNet(2, 1, (8, 8), patch=2, two_times=True, guided=True), (7, 9), two_times=True),
+    "monai-2d": NetworkCase(
+        MonaiUNet(2, 1, (8, 16), attention=(1,), groups=4, head_channels=8, classes=3), (7, 9), classes=3, tolerance=5e-3
+    ),
+    "monai-3d": NetworkCase(
+        MonaiUNet(3, 1, (8, 8), groups=4, context_width=5, attention=(1,), head_channels=8),
+        (4, 5, 3),
+        context_width=5,
+        tolerance=5e-3,
+    ),
+}
+CHECKS, IDS = check_network.cases(CASES)
+# Capturing a graph takes seconds: one stands for all.
+CHECKS = [(check, case) for check, case in CHECKS if check.__name__ != "compiles" or case is CASES["unet-patch"]]
+
+
+@pytest.mark.parametrize(("check", "case"), CHECKS, ids=IDS)
+def test_contract(check, case):
+    check(case)
+
+
+def test_both_are_registered():
+    assert {"unet", "monai"} <= set(registry.names("networks"))
+    assert registry.load("networks", "monai") is MonaiUNet
+
+
+def test_a_new_network_is_silent():
+    """The head starts at zero, so that a fresh model's estimate is ``c_skip x``."""
+    x = torch.randn(2, 1, 9, 7)
+    model = Model(UNet(2, 1, (8, 8)), EDM())
+    c = EDM().coefficients(torch.tensor(3.0))
+    torch.testing.assert_close(model.denoise(x, 3.0), c.c_skip * x)
+
+
+@pytest.mark.parametrize("form", [EDM(), TrigFlow()], ids=lambda f: f.kind)
+def test_the_model_has_a_forward_derivative_in_native_time(form):
+    """``raw`` under jvp against central differences: what continuous-time methods ask for."""
+    case = CASES["unet-2d"]
+    model = Model(case.awake().double(), form).eval()
+    x, t = torch.randn(2, 1, 7, 9, dtype=torch.float64), torch.tensor([0.3, 0.9], dtype=torch.float64)
+
+    def function(x, t):
+        return model.raw(x, t, NO_CONDITION)
+
+    with torch.no_grad():
+        _, got = torch.func.jvp(function, (x, t), (torch.ones_like(x), torch.ones_like(t)))
+        step = 1e-5
+        want = (function(x + step, t + step) - function(x - step, t - step)) / (2 * step)
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-7)
+
+
+def test_group_norm_in_forward_mode_is_group_norm():
+    norm = GroupNorm(2, 6).double()
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    x = torch.randn(2, 6, 4, 5, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
+    value, _ = torch.func.jvp(norm, (x,), (torch.ones_like(x),))
+    torch.testing.assert_close(value, norm(x), rtol=0, atol=1e-12)
+
+
+def test_evaluation_in_parts_is_evaluation_at_once():
+    case = CASES["unet-2d"]
+    x, _, condition = case.inputs(5)
+    whole = Model(case.awake(), EDM()).eval()
+    parts = Model(case.awake(), EDM(), evaluation_batch=2).eval()
+    torch.testing.assert_close(parts.denoise(x, 1.0, condition), whole.denoise(x, 1.0, condition), rtol=1e-4, atol=1e-5)
+    assert parts.nfe == 1
+
+
+def test_dropout_follows_the_mode():
+    network = CASES["unet-1d"].awake()
+    x, time, _ = CASES["unet-1d"].inputs()
+    network.train()
+    assert not torch.equal(network(x, time), network(x, time))
