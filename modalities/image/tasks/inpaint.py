@@ -60,11 +60,10 @@ class Inpaint(Task):
     def prepare(self, modality: ImageModality, source: Path | Picture, options: InpaintOptions, model: Model) -> Assignment:
         picture = picture_of(source)
         hole = hole_of(picture, options)
-        x = modality.encode(picture) * torch.from_numpy(~hole)
         side = modality.settings.size
         notes = [] if hole.any() else ["the hole is empty: the picture is returned as it was"]
         factor, (windows, owner) = planned(hole, side)
-        x_small, hole_small = reduced(x, hole, factor)
+        x_small, hole_small = reduced(modality.encode(picture), hole, factor)
         if factor > 1:
             notes.append(
                 f"the hole is larger than this model's window of {side[1]} x {side[0]} pixels: "

@@ -44,6 +44,7 @@ class Interpolate(Task):
     verb = "edit"
     summary = "walk from one picture to another, or from one seed to another"
     Options = InterpolateOptions
+    needs_input = False
 
     def prepare(
         self, modality: ImageModality, source: Path | Picture | None, options: InterpolateOptions, model: Model
