@@ -22,6 +22,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from cmmulti.config import load_config, to_yaml
+    from cmmulti.training.quiet import first_process
     from cmmulti.training.run import train
 
     overrides = list(args.set)
@@ -36,4 +37,5 @@ def run(args: argparse.Namespace) -> None:
         return
     out = args.out or Path("runs") / args.config.stem
     train(config, out, args.resume, shlex.join(["cmmulti", *args.command_line]))
-    print(out)
+    if first_process():
+        print(out)

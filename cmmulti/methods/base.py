@@ -101,11 +101,14 @@ class Method(nn.Module, ABC):
 
     Class attributes say what it makes (``role``), whether it needs a teacher, and which settings it reads. Its state
     (a target network, a learned weighting) is ordinary modules and buffers, so that it is saved and restored with the run.
+    ``shards``: the loss calls the student alone, and the method has neither a copy of it nor weights of its own: FSDP may
+    spread the student over processes.
     """
 
     Settings: ClassVar[type[MethodSettings]] = MethodSettings
     role: ClassVar[Role]
     needs_teacher: ClassVar[bool] = False
+    shards: ClassVar[bool] = False
     paper: ClassVar[str]
 
     def __init__(self, settings: MethodSettings | None = None) -> None:

@@ -47,6 +47,7 @@ class ECT(Method):
     Settings = ECTSettings
     role: ClassVar[Role] = "consistency"
     paper = "arXiv 2406.14548"
+    shards = True
 
     def parameterization(self, sigma_data: float) -> Parameterization:
         return EDMPreconditioning(sigma_data)

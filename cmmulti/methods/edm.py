@@ -34,6 +34,7 @@ class EDM(Method):
     Settings = EDMSettings
     role: ClassVar[Role] = "teacher"
     paper = "arXiv 2206.00364"
+    shards = True
 
     def parameterization(self, sigma_data: float) -> Parameterization:
         return EDMPreconditioning(sigma_data)

@@ -15,21 +15,25 @@ from torch.optim import Optimizer
 from cmmulti.errors import UserError
 from cmmulti.files import replacing
 from cmmulti.training.module import TrainingModule
+from cmmulti.training.sharding import spread_optimizer, spread_state, whole
 
 FORMAT = 1
 PATTERN = "step-*.ckpt"
 
 
 def state_of(module: TrainingModule, optimizer: Optimizer) -> dict[str, Any]:
-    """Everything that the next step depends on. A teacher is not stored: the run's config names it."""
+    """Everything that the next step depends on, whole: where weights are sharded, all processes call this together.
+
+    A teacher is not stored: the run's config names it.
+    """
     return {
         "format": FORMAT,
         "step": module.step,
         "stage_start": module.stage_start,
-        "model": module.model.state_dict(),
+        "model": whole(module.model.state_dict()),
         "method": _own_state(module),
-        "ema": module.ema.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "ema": whole(module.ema.state_dict()),
+        "optimizer": whole(optimizer.state_dict()),
     }
 
 
@@ -40,13 +44,13 @@ def restore(module: TrainingModule, optimizer: Optimizer, state: Mapping[str, An
         UserError: the state is of another architecture, method or set of averages.
     """
     try:
-        module.model.load_state_dict(state["model"])
+        module.model.load_state_dict(spread_state(state["model"], module.model))
         wanted = _own_state(module)
         if wanted.keys() != state["method"].keys():
             raise KeyError(f"state of the method: {sorted(wanted.keys() ^ state['method'].keys())[:3]}")
         module.method.load_state_dict(state["method"], strict=False)
         module.ema.load_state_dict(state["ema"])
-        optimizer.load_state_dict(state["optimizer"])
+        optimizer.load_state_dict(spread_optimizer(state["optimizer"], optimizer))
         module.step, module.stage_start = int(state["step"]), int(state["stage_start"])
     except (RuntimeError, KeyError, ValueError, TypeError) as error:
         raise UserError(f"{path}: checkpoint of another architecture or method ({error})") from error

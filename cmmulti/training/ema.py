@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cmmulti.training.sharding import spread
+
 
 class Profile(ABC):
     """How fast an average forgets."""
@@ -78,7 +80,7 @@ class EMA:
     def load_state_dict(self, state: Mapping[str, list[Tensor]]) -> None:
         for name, average in self.averages.items():
             for mine, stored in zip(average, state[name], strict=True):
-                mine.copy_(stored)
+                mine.copy_(spread(stored, mine))
 
     @torch.no_grad()
     def to(self, device: torch.device) -> None:

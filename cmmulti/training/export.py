@@ -17,12 +17,13 @@ from cmmulti.training.card import model_card
 from cmmulti.training.folder import CONFIG, LOG, RunRecord, read_record
 from cmmulti.training.module import TrainingModule
 from cmmulti.training.quiet import say
+from cmmulti.training.sharding import whole
 
 
 @torch.no_grad()
 def load_average(module: TrainingModule, model: Model, profile: str) -> None:
-    """Fill ``model`` with an average of the run's student; buffers are the student's."""
-    for parameter, average in zip(model.network.parameters(), module.ema.weights(profile), strict=True):
+    """Fill ``model`` with an average of the run's student; buffers are the student's. All processes call this together."""
+    for parameter, average in zip(model.network.parameters(), whole(module.ema.weights(profile)), strict=True):
         parameter.copy_(average)
     for buffer, current in zip(model.network.buffers(), module.model.network.buffers(), strict=True):
         buffer.copy_(current)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from cmmulti.conditioning import NO_CONDITION, Condition
@@ -19,6 +20,7 @@ from cmmulti.randomness import TrainingRandomness, key
 from cmmulti.training.data import BadBatch, Batch
 from cmmulti.training.ema import EMA, HalfLife, Power, Profile
 from cmmulti.training.schedule import learning_rate
+from cmmulti.training.sharding import shard, whole
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "radam": torch.optim.RAdam,
@@ -46,6 +48,18 @@ class TrainingModule(LightningModule):
         self.recent: list[tuple[Tensor, Tensor]] = []
         self.grad_norm = torch.zeros(())
         self.stage_message = ""
+
+    @property
+    def sharded(self) -> bool:
+        """Whether the weights are spread over processes, so that all of them must gather together."""
+        return self.config.trainer.strategy == "fsdp"
+
+    def configure_model(self) -> None:
+        """Shard the student, once, where the strategy says so; the averages are sharded with it."""
+        if self.sharded and not any(isinstance(p, DTensor) for p in self.model.parameters()):
+            assert self.device_mesh is not None
+            shard(self.model.network, self.device_mesh["data_parallel"])
+            self.ema = EMA(self.model.network.parameters(), self.ema.profiles)
 
     @property
     def progress(self) -> Progress:
@@ -99,7 +113,7 @@ class TrainingModule(LightningModule):
     def configure_gradient_clipping(self, optimizer: Optimizer, *args: Any, **kwargs: Any) -> None:
         """Clip the gradient's norm over all parameters and keep it for the log."""
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        self.grad_norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+        self.grad_norm = whole(torch.nn.utils.get_total_norm(gradients, foreach=True))
         if limit := self.config.trainer.clip:
             parameters = (p for group in optimizer.param_groups for p in group["params"])
             torch.nn.utils.clip_grads_with_norm_(parameters, limit, self.grad_norm, foreach=True)

@@ -31,9 +31,8 @@ def quiet() -> Iterator[None]:
 
 
 def first_process() -> bool:
-    """Whether this process writes and speaks: rank 0 of a launcher or of Lightning's own processes, or the only one."""
-    names = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
-    return int(next((os.environ[name] for name in names if name in os.environ), "0")) == 0
+    """Whether this process writes and speaks: the first of a launcher's or of Lightning's own, or the only one."""
+    return all(int(os.environ.get(name, "0")) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def say(text: str) -> None:

@@ -103,6 +103,7 @@ class Plain(Method):
     Settings = PlainSettings
     role: ClassVar[Any] = "teacher"
     paper = "none"
+    shards = True
     settings: PlainSettings
 
     def parameterization(self, sigma_data: float) -> Parameterization:

@@ -20,5 +20,8 @@ class Checkpoints(AfterStep):
 
     def after_step(self, trainer: Trainer, module: TrainingModule) -> None:
         settings = module.config.checkpoint
-        if is_due(module, settings.every_steps) and trainer.is_global_zero:
-            checkpoint.save(checkpoint.state_of(module, trainer.optimizers[0]), self.folder, settings.keep)
+        if not is_due(module, settings.every_steps) or not (trainer.is_global_zero or module.sharded):
+            return
+        state = checkpoint.state_of(module, trainer.optimizers[0])
+        if trainer.is_global_zero:
+            checkpoint.save(state, self.folder, settings.keep)

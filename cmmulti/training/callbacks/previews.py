@@ -36,12 +36,14 @@ class Previews(AfterStep):
 
     def after_step(self, trainer: Trainer, module: TrainingModule) -> None:
         every = module.config.preview.every_steps
-        if not every or not is_due(module, every) or not trainer.is_global_zero:
+        if not every or not is_due(module, every) or not (trainer.is_global_zero or module.sharded):
             return
         if self._model is None:
             with torch.random.fork_rng(devices=[]):
                 self._model = self.config.build_model().to(module.device).eval()
         load_average(module, self._model, module.config.ema.export or "raw")
+        if not trainer.is_global_zero:
+            return
         pipeline = Pipeline(self._model, self.modality, self.config)
         for steps in module.config.preview.steps or (1,):
             self._preview(pipeline, module, steps)
