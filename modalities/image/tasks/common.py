@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -49,28 +49,34 @@ def measurement_writer(picture: Picture) -> Callable[[Path], Path]:
     return lambda folder: files.save(picture, folder / MEASUREMENT)
 
 
+Renoising = Literal["fresh", "shared", "kept"]
+
+
 @dataclass(frozen=True)
 class FromPicture(Solver):
     """No measurement is imposed: ``y`` is where the walk starts, ``x = y + noise`` of the first level.
 
     Args:
-        together: all parts get the same fresh noise between steps, so that frames of a series change smoothly.
+        renoising: what is added between steps. ``fresh``: the sampler's own. ``shared``: fresh noise, the same for all parts,
+            so that frames of a series change smoothly. ``kept``: what the estimate left over, ``(x - x0) / sigma``, so that
+            further steps keep to the same trajectory (an Euler step of the ODE).
     """
 
-    together: bool = False
+    renoising: Renoising = "fresh"
 
     def begin(self, problem: Problem, x: Tensor, levels: Sequence[float]) -> tuple[Tensor, Any]:
         return x + problem.measurements(x), None
 
     def step(self, problem: Problem, step: Step, state: Any) -> StepResult:
-        if not self.together or step.sigma_next == 0:
-            return StepResult(step.x0, None, None, state)
-        noise = step.randomness.normal(step.x0.shape, step.x0.device)[:1]
-        boundary = step.model.sigma_boundary
-        x_next = step.x0 + math.sqrt(max(step.sigma_next**2 - boundary**2, 0.0)) * noise
+        x_next = None
+        if step.sigma_next > 0 and self.renoising == "kept":
+            x_next = step.x0 + step.sigma_next / step.sigma * (step.x - step.x0)
+        elif step.sigma_next > 0 and self.renoising == "shared":
+            noise = step.randomness.normal(step.x0.shape, step.x0.device)[:1]
+            x_next = step.x0 + math.sqrt(max(step.sigma_next**2 - step.model.sigma_boundary**2, 0.0)) * noise
         return StepResult(step.x0, x_next, None, state)
 
 
-def starting_at(x: Tensor, valid_range: tuple[float, float], together: bool = False) -> Problem:
+def starting_at(x: Tensor, valid_range: tuple[float, float], renoising: Renoising = "fresh") -> Problem:
     """The problem that starts at ``x`` (parts, C, H, W)."""
-    return Problem(Identity(x.shape[1:]), x, 0.0, FromPicture(together), valid_range)
+    return Problem(Identity(x.shape[1:]), x, 0.0, FromPicture(renoising), valid_range)

@@ -75,7 +75,7 @@ class Denoise(Task):
         return Assignment(
             shape=tuple(y.shape),
             finish=finish,
-            problem=starting_at(y, modality.valid_range),
+            problem=starting_at(y, modality.valid_range, "kept"),
             start=start,
             levels=descending(level),
             panels={"input": noisy},

@@ -58,7 +58,7 @@ class Interpolate(Task):
             return Assignment(
                 shape=shape,
                 finish=lambda parts, randomness: strip(parts, None),
-                problem=starting_at(torch.zeros(shape), modality.valid_range, together=True),
+                problem=starting_at(torch.zeros(shape), modality.valid_range, "shared"),
                 start=lambda randomness: slerp(
                     generation_noise(randomness.seeds[0], shape), generation_noise(seed, shape), where
                 ),
@@ -77,7 +77,7 @@ class Interpolate(Task):
         return Assignment(
             shape=shape,
             finish=lambda parts, randomness: strip(parts, like),
-            problem=starting_at(mixed, modality.valid_range, together=True),
+            problem=starting_at(mixed, modality.valid_range, "shared"),
             start=same_noise,
             levels=descending(sigma),
             panels={"from": first, "to": last},
