@@ -22,6 +22,7 @@ from cmmulti.problems.replacement import Replacement
 from cmmulti.randomness import SampleRandomness
 from modalities.volume import representation
 from modalities.volume.files import load, load_mask
+from modalities.volume.harmonic import harmonic
 from modalities.volume.item import Array, Volume
 from modalities.volume.resampling import Resampling
 from modalities.volume.settings import VolumeSettings
@@ -100,6 +101,7 @@ class Inpaint(Task):
             problem=problem,
             panels={"input": volume},
             mark=hidden,
+            baselines={"smooth": lambda: harmonic(volume, hidden)},
             notes=(*volume.notes, *notes),
         )
 

@@ -205,7 +205,6 @@ def image(volume: Volume) -> nib.Nifti1Image:
     data = volume.data.reshape(*volume.shape, *volume.trailing)
     kind = nib.Nifti2Image if isinstance(volume.header, nib.Nifti2Header) else nib.Nifti1Image
     header = kind.header_class() if volume.header is None else volume.header.copy()
-    header.set_data_dtype(data.dtype)
     made = kind(data, None, header, dtype=data.dtype)
     if volume.header is None:
         made.set_sform(volume.affine, code=2)

@@ -17,6 +17,7 @@ from cmmulti.parameterization import parameterization
 from cmmulti.randomness import SampleRandomness
 from cmmulti.samplers.multistep import Multistep
 from modalities.volume import files
+from modalities.volume.harmonic import harmonic
 from modalities.volume.inpaint import InpaintOptions, in_box
 from modalities.volume.item import Volume
 from modalities.volume.modality import VolumeModality
@@ -146,6 +147,21 @@ def test_mistakes_are_named(tmp_path):
         fill(SLICES.model_copy(update={"voxel_mm": (1.0, 1.0)}), ANATOMICAL, box=BOX)
     with pytest.raises(ValidationError, match="neither"):
         InpaintOptions()
+
+
+def test_the_smooth_baseline_solves_laplaces_equation_with_the_rest_untouched():
+    i, j, k = np.indices((12, 10, 8)).astype(np.float32)
+    field = 3 * i - 2 * j + k + 0.5 * (i * 2) ** 2 - 0.5 * (j * 3) ** 2  # harmonic for voxels of 2 x 3 x 5 mm
+    volume = Volume(field, np.diag([2.0, 3, 5, 1]))
+    hidden = np.zeros(field.shape, bool)
+    hidden[3:9, 2:8, 2:6] = True
+    garbage = volume.with_values(np.where(hidden, 1e6, field))
+    filled = harmonic(garbage, hidden)
+    np.testing.assert_allclose(filled.data, field, atol=0.2)
+    np.testing.assert_array_equal(filled.data[~hidden], field[~hidden])
+    all_but_one = np.ones(field.shape, bool)
+    all_but_one[0, 0, 0] = False
+    np.testing.assert_allclose(harmonic(volume, all_but_one).data, field[0, 0, 0], atol=0.2)
 
 
 def test_figures_of_a_hole_look_at_the_hole_alone():
