@@ -1,0 +1,1 @@
+"""Physiological signals as a modality of cmmulti."""
