@@ -234,3 +234,15 @@ def test_mutations_end_in_a_volume_or_a_user_error(tmp_path, ct):
         else:
             assert np.isfinite(volume.values()).all()
     assert 0 < refused < 500
+
+
+def test_scans_below_a_folder_are_found_in_order(tmp_path, ct):
+    write_series(tmp_path / "b", ct, stack(2))
+    (tmp_path / "a").mkdir()
+    write_series(tmp_path / "a" / "x", ct, stack(2))
+    files.save(files.load(tmp_path / "b"), tmp_path / "c.nii.gz")
+    (tmp_path / "notes.txt").write_text("nothing")
+    assert [p.relative_to(tmp_path).as_posix() for p in files.find(tmp_path)] == ["c.nii.gz", "a/x", "b"]
+    # A folder without DICOM files of its own stands for what lies below it: here two copies of one series.
+    with pytest.raises(UserError, match="same place"):
+        files.load(tmp_path)

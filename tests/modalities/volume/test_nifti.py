@@ -11,6 +11,7 @@ from nibabel.testing import data_path
 
 from cmmulti.errors import UserError
 from modalities.volume import files, nifti
+from modalities.volume.geometry import Layout
 from modalities.volume.item import Volume
 
 PACKAGED = Path(str(data_path))
@@ -188,3 +189,19 @@ def test_mutations_end_in_a_volume_or_a_user_error(tmp_path, packed):
             assert np.isfinite(volume.values()).all()
             nifti.encoded(volume)
     assert refused > 0
+
+
+def test_a_slice_of_a_scan_is_saved_where_it_lies(tmp_path):
+    volume = files.load(PACKAGED / "anatomical.nii")
+    layout = Layout(volume.affine, "coronal")
+    part = layout.one_slice(volume, 7)
+    saved = nib.load(files.save(part, tmp_path / "slice.nii.gz"))
+    np.testing.assert_allclose(saved.affine, part.affine, atol=1e-4)
+    np.testing.assert_array_equal(layout.apply(np.asanyarray(saved.dataobj))[0], layout.apply(volume.data)[7])
+    where = nib.affines.apply_affine(layout.model_affine(volume.shape), [7, 2, 3])
+    np.testing.assert_allclose(
+        nib.affines.apply_affine(Layout(saved.affine, "coronal").model_affine(saved.shape), [0, 2, 3]), where
+    )
+    source = nib.load(PACKAGED / "anatomical.nii").header
+    for name in ("qform_code", "sform_code", "xyzt_units"):
+        assert saved.header[name] == source[name]
