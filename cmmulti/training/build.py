@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from cmmulti import registry
-from cmmulti.conditioning import NULL_LABEL
+from cmmulti.conditioning import NO_CONDITION, NULL_LABEL
 from cmmulti.config import RunConfig
 from cmmulti.errors import UserError
 from cmmulti.methods.base import Method
 from cmmulti.modality import DataSource, Modality, TrainingSet
-from cmmulti.model import Model
+from cmmulti.model import Model, evaluating
 from cmmulti.pipeline import Pipeline
 from cmmulti.pipeline.folder import Piece, PipelineConfig
 from cmmulti.randomness import key
@@ -53,6 +53,7 @@ def build(config: RunConfig) -> Parts:
         config = config.model_copy(update={"sigma_data": sigma_data})
     method = build_method(config)
     model = build_model(config, method, classes)
+    check_network(model, modality)
     if init is not None:
         copy_weights(init, model, config)
     teacher = load_teacher(config, init)
@@ -119,6 +120,24 @@ def build_model(config: RunConfig, method: Method, classes: list[str]) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(key(config.trainer.seed, "init"))
         return pipeline_config(config, method, classes).build_model()
+
+
+def check_network(model: Model, modality: Modality) -> None:
+    """One evaluation on silence, so that a network that cannot take these tensors is refused before the run begins.
+
+    Raises:
+        UserError: naming the shape and the network's own complaint.
+    """
+    x = torch.zeros(1, *modality.shape)
+    try:
+        with evaluating(model), torch.no_grad():
+            y = model.network(x, torch.zeros(1), NO_CONDITION)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise UserError(f"network: does not take {modality.name} tensors of shape {modality.shape}: {error}") from error
+    if y.shape != x.shape:
+        raise UserError(
+            f"network: makes {tuple(y.shape[1:])} of {modality.name} tensors {modality.shape}; expected the same shape"
+        )
 
 
 def load_pipeline(name: str, config: RunConfig) -> Pipeline:

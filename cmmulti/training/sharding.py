@@ -53,7 +53,10 @@ def spread_optimizer(state: Mapping[str, Any], optimizer: torch.optim.Optimizer)
     """A whole optimiser state, moments sharded as the parameters are."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     spread_out = {
-        i: {k: spread(v, parameters[i]) if isinstance(v, Tensor) and v.shape == parameters[i].shape else v for k, v in own.items()}
+        i: {
+            k: spread(v, parameters[i]) if isinstance(v, Tensor) and v.shape == parameters[i].shape else v
+            for k, v in own.items()
+        }
         for i, own in state["state"].items()
     }
     return {**state, "state": spread_out}

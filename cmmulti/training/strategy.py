@@ -33,8 +33,11 @@ def _check_fsdp(config: RunConfig) -> None:
             "network; expected strategy 'ddp'"
         )
     if settings.compile:
-        raise UserError("trainer.strategy = 'fsdp' with trainer.compile = true: not offered; expected compile false, or 'ddp'")
+        raise UserError(
+            "trainer.strategy = 'fsdp' with trainer.compile = true: not offered; expected compile false, or 'ddp'"
+        )
     if settings.precision != "32-true":
         raise UserError(
-            f"trainer.strategy = 'fsdp' with trainer.precision = {settings.precision!r}: not offered; expected '32-true', or 'ddp'"
+            f"trainer.strategy = 'fsdp' with trainer.precision = {settings.precision!r}: not offered; "
+            "expected '32-true', or 'ddp'"
         )

@@ -40,7 +40,9 @@ def test_a_batch_knows_where_it_came_from(toy: ModuleType) -> None:
 @pytest.mark.parametrize(
     ("kind", "message"), [("bad", r"toy-3\.bin: truncated"), ("nan", r"toy-3\.bin: holds NaN or infinity")]
 )
-def test_a_bad_file_stops_the_run_by_name(toy_config: Config, tmp_path: Path, workers: int, kind: str, message: str) -> None:
+def test_a_bad_file_stops_the_run_by_name(
+    toy_config: Config, tmp_path: Path, workers: int, kind: str, message: str
+) -> None:
     config = toy_config(f"data.options.{kind}=[3]", "sigma_data=0.5", f"data.workers={workers}", "trainer.max_steps=20")
     with pytest.raises(UserError, match=f"^{message}"):
         train(config, tmp_path / "run")

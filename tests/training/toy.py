@@ -144,15 +144,31 @@ def entries(original: Callable[[str], dict[str, EntryPoint]]) -> Callable[[str],
     return patched
 
 
-if __name__ == "__main__":
-    sys.modules["toy"] = sys.modules["__main__"]
+def register() -> None:
+    """Put the toys into this process's registry."""
+    sys.modules["toy"] = sys.modules[__name__]
     registry._entries = entries(registry._entries)  # type: ignore[assignment]
     torch.set_num_threads(1)
+
+
+if __name__ == "__main__":
+    register()
     if os.environ.get("TOY_SLOW"):
         import time
 
-        original = Plain.loss
-        Plain.loss = lambda *a, **k: (time.sleep(float(os.environ["TOY_SLOW"])), original(*a, **k))[1]  # type: ignore[method-assign]
+        original = ToySet.tensor
+
+        def slow(self: ToySet, index: int, generator: torch.Generator | None) -> Tensor:
+            time.sleep(float(os.environ["TOY_SLOW"]) if generator is not None else 0)
+            return original(self, index, generator)
+
+        ToySet.tensor = slow  # type: ignore[method-assign]
     from cmmulti.cli import main
 
-    sys.exit(main())
+    # Several configs may be trained in turn by the same processes: words are separated by "then".
+    words, code = sys.argv[1:], 0
+    while words and code == 0:
+        cut = words.index("then") if "then" in words else len(words)
+        code = main(words[:cut])
+        words = words[cut + 1 :]
+    sys.exit(code)

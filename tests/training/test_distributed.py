@@ -1,0 +1,102 @@
+"""Two processes, or two accumulated batches, take the same steps as one process with the whole batch."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from cmmulti.config import RunConfig, resolve
+from cmmulti.errors import UserError
+from cmmulti.training import checkpoint
+from cmmulti.training.callbacks.log_file import read
+from cmmulti.training.run import train
+from cmmulti.training.strategy import strategy_of
+
+Config = Callable[..., RunConfig]
+
+
+@pytest.fixture
+def values() -> dict[str, Any]:
+    """A run whose loss draws nothing, since draws are keyed by process."""
+    return {
+        "modality": {"name": "toy"},
+        "data": {"name": "toys", "batch_size": 8},
+        "method": {"name": "plain"},
+        "trainer": {"max_steps": 4, "accelerator": "cpu", "clip": 0.5},
+        "checkpoint": {"every_steps": 2},
+        "preview": {"every_steps": 4, "n": 1, "steps": [1]},
+        "log": {"every_steps": 2, "tensorboard": False},
+    }
+
+
+def assert_same_run(a: Path, b: Path, step: int) -> None:
+    first, second = (checkpoint.load(run / f"step-{step:08d}.ckpt") for run in (a, b))
+    assert first["model"].keys() == second["model"].keys()
+    for name, tensor in first["model"].items():
+        torch.testing.assert_close(tensor, second["model"][name], rtol=1e-4, atol=1e-5, msg=name)
+    for name, average in first["ema"].items():
+        torch.testing.assert_close(average, second["ema"][name], rtol=1e-4, atol=1e-5)
+    rows = [[(r["step"], r["loss"], r["grad_norm"]) for r in read(run / "log.csv")] for run in (a, b)]
+    torch.testing.assert_close(torch.tensor(rows[0]), torch.tensor(rows[1]), rtol=1e-4, atol=1e-6)
+
+
+def test_two_processes_equal_one(values: dict[str, Any], tmp_path: Path) -> None:
+    """DDP, then FSDP, then an FSDP checkpoint that is gone on with, in the same two gloo processes."""
+    train(resolve(values), tmp_path / "one")
+    file = tmp_path / "toy.yaml"
+    file.write_text(yaml.safe_dump(values))
+    two = [str(file), "--set", "trainer.devices=2"]
+    sharded = [*two, "--out", str(tmp_path / "fsdp"), "--set", "trainer.strategy=fsdp"]
+    words = ["train", *two, "--out", str(tmp_path / "ddp"), "then", "train", *sharded, "--set", "trainer.max_steps=2"]
+    words += ["then", "train", *sharded, "--resume"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("toy.py")), *words],
+            env={**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    told = [process.communicate(timeout=200)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], told
+    assert told[0].count("step 4/4") == 2
+    assert told[1] == ""
+    assert_same_run(tmp_path / "one", tmp_path / "ddp", 4)
+    # The sharded run was told a budget of 2 steps first, which the averages' half-lives depend on but not the weights.
+    assert (tmp_path / "fsdp" / "previews" / "step-00000004-1steps-0.png").is_file()
+    first, second = (checkpoint.load(tmp_path / run / "step-00000004.ckpt") for run in ("one", "fsdp"))
+    for name, tensor in first["model"].items():
+        torch.testing.assert_close(tensor, second["model"][name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_accumulated_batches_equal_the_whole_batch(values: dict[str, Any], tmp_path: Path) -> None:
+    train(resolve(values), tmp_path / "one")
+    values["trainer"]["accumulate"] = 4
+    train(resolve(values), tmp_path / "four")
+    assert_same_run(tmp_path / "one", tmp_path / "four", 4)
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        (["trainer.compile=true"], "compile"),
+        (["trainer.precision=bf16-mixed"], "precision"),
+        (["method={name: cd}"], "method.name = 'cd'"),
+    ],
+)
+def test_fsdp_is_refused_by_name_where_it_does_not_fit(toy_config: Config, sets: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=f"trainer.strategy = 'fsdp' with .*{message}"):
+        strategy_of(toy_config("trainer.strategy=fsdp", "trainer.devices=2", *sets))

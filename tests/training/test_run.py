@@ -1,0 +1,203 @@
+"""What a run leaves behind, and how it stops."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from cmmulti.config import RunConfig, read_yaml, resolve
+from cmmulti.errors import UserError
+from cmmulti.pipeline import Pipeline
+from cmmulti.training import checkpoint
+from cmmulti.training.callbacks.log_file import BINS, COLUMNS, read, truncate
+from cmmulti.training.dry_run import dry_run
+from cmmulti.training.export import export
+from cmmulti.training.run import train
+
+Config = Callable[..., RunConfig]
+
+
+def test_the_folder_of_a_run(toy_config: Config, tmp_path: Path) -> None:
+    run = tmp_path / "a" / "run"
+    config = toy_config("log.tensorboard=true")
+    train(config, run, command="cmmulti train toy.yaml")
+    assert sorted(p.name for p in run.glob("*.ckpt")) == [f"step-{s:08d}.ckpt" for s in (4, 8, 12)]
+    stored = resolve(read_yaml(run / "config.yaml"))
+    assert stored.sigma_data == pytest.approx(0.5, abs=0.05)
+    assert stored.model_copy(update={"sigma_data": None}) == config
+    assert json.loads((run / "run.json").read_text())["classes"] == ["low", "middle", "high"]
+    rows = read(run / "log.csv")
+    assert (run / "log.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
+    assert [r["step"] for r in rows] == [3, 6, 9, 12]
+    assert all(r["loss"] > 0 and r["grad_norm"] > 0 and r["images_per_second"] > 0 for r in rows)
+    with Image.open(run / "previews" / "step-00000012-2steps-0.png") as picture:
+        assert picture.size == (8, 2)
+    assert list((run / "tensorboard").glob("events*"))
+    assert not [p for p in run.iterdir() if p.name.startswith(".")]
+
+
+def test_only_the_newest_checkpoints_stay(toy_config: Config, tmp_path: Path) -> None:
+    train(toy_config("checkpoint={every_steps: 2, keep: 2}", "trainer.max_steps=7"), tmp_path / "run")
+    assert sorted(p.name for p in (tmp_path / "run").glob("*.ckpt")) == ["step-00000006.ckpt", "step-00000007.ckpt"]
+
+
+def test_the_mean_loss_is_that_of_the_noise_levels(toy_config: Config, tmp_path: Path) -> None:
+    train(toy_config("data.batch_size=64", "trainer.max_steps=2", "log.every_steps=2"), tmp_path / "run")
+    row = read(tmp_path / "run" / "log.csv")[0]
+    bins = [row[name] for name in BINS if row[name] == row[name]]
+    assert min(bins) <= row["loss"] <= max(bins)
+    assert len(bins) > 3
+
+
+def test_a_log_is_cut_where_a_run_resumes(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    row = ",".join(["{}"] + ["1"] * (len(COLUMNS) - 1)) + "\n"
+    path.write_text(",".join(COLUMNS) + "\n" + row.format(5) + row.format(10) + row.format(15) + "20,3")
+    assert truncate(path, 10) == 1
+    assert [r["step"] for r in read(path)] == [5, 10]
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_checkpoint(toy_config: Config, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(
+        UserError, match=r"the loss of step 7 is not finite: toy-\d+\.bin at sigma = 0\.5; the last"
+    ) as caught:
+        train(toy_config("method={name: plain, fail_at: 7}"), run)
+    name = str(caught.value).split(": ")[1].split(" at")[0]
+    from cmmulti.training.order import Order
+
+    expected = Order(37, 0, 4).batch(7)[1].example
+    assert name == f"toy-{expected}.bin"
+    assert sorted(p.name for p in run.glob("*.ckpt")) == ["step-00000004.ckpt"]
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run(toy_config: Config, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"of step \d+ is not finite"):
+        train(
+            toy_config("optimizer.learning_rate=1e30", "optimizer.warmup_steps=0", "optimizer.name=adam"), tmp_path / "run"
+        )
+
+
+def test_dry_run_writes_nothing_and_tells_sizes(
+    toy_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = dry_run(toy_config())
+    assert "37 examples of shape 1x8, 3 classes, sigma_data 0.5" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_seed_decides_everything(toy_config: Config, tmp_path: Path) -> None:
+    def weights(name: str, *sets: str) -> torch.Tensor:
+        module = train(toy_config("trainer.max_steps=2", *sets), tmp_path / name)
+        return torch.cat([p.detach().flatten() for p in module.model.parameters()])
+
+    first = weights("a")
+    torch.manual_seed(5)
+    assert torch.equal(first, weights("b"))
+    assert not torch.equal(first, weights("c", "trainer.seed=1"))
+
+
+def test_training_leaves_the_callers_random_state_alone(toy_config: Config, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    train(toy_config("trainer.max_steps=6"), tmp_path / "run")
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("profile", [None, "half-life-0.1", "sigma-rel-0.1", "raw"])
+def test_export_holds_the_average(toy_config: Config, tmp_path: Path, profile: str | None) -> None:
+    run, out = tmp_path / "run", tmp_path / "model"
+    module = train(toy_config(), run, command="cmmulti train toy.yaml --out run")
+    export(run, out, profile)
+    pipeline = Pipeline.from_pretrained(out)
+    expected = module.ema.weights(profile or "half-life-0.5")
+    for parameter, average in zip(pipeline.model.network.parameters(), expected, strict=True):
+        assert torch.equal(parameter, average)
+    assert pipeline.config.classes == ["low", "middle", "high"]
+    head = yaml.safe_load(pipeline.card.split("---")[1])
+    assert head["library_name"] == "cmmulti"
+    for part in (
+        "`cmmulti train toy.yaml --out run`",
+        "12 of 12",
+        "37 examples",
+        "minutes",
+        "CPU",
+        profile or "half-life-0.5",
+    ):
+        assert part in pipeline.card, part
+
+
+def test_export_refuses_what_is_no_run(toy_config: Config, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"expected the folder of a run"):
+        export(tmp_path, tmp_path / "model")
+    train(toy_config("trainer.max_steps=1"), tmp_path / "run")
+    with pytest.raises(UserError, match=r"no average called 'half-life-9'; expected one of half-life-0.1"):
+        export(tmp_path / "run", tmp_path / "model", "half-life-9")
+    next((tmp_path / "run").glob("*.ckpt")).unlink()
+    with pytest.raises(UserError, match="no checkpoint"):
+        export(tmp_path / "run", tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_student_starts_from_its_teacher(toy_config: Config, tmp_path: Path) -> None:
+    train(toy_config(), tmp_path / "teacher")
+    export(tmp_path / "teacher", tmp_path / "model")
+    weights = Pipeline.from_pretrained(tmp_path / "model").model.network.state_dict()
+    init = f"init={tmp_path / 'model'}"
+    module = train(
+        toy_config(init, "method={name: ect}", "optimizer.learning_rate=1e-30", "trainer.max_steps=1"), tmp_path / "s"
+    )
+    for name, tensor in module.model.network.state_dict().items():
+        torch.testing.assert_close(tensor, weights[name], rtol=0, atol=1e-7)
+    assert module.model.role == "consistency"
+    assert module.config.sigma_data == Pipeline.from_pretrained(tmp_path / "model").config.sigma_data
+    with pytest.raises(UserError, match="of another architecture"):
+        train(toy_config(init, "network.channels=[16]"), tmp_path / "other")
+    with pytest.raises(UserError, match="length = 8, expected 16"):
+        train(toy_config(init, "modality.length=16"), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_method_that_needs_a_teacher(toy_config: Config, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="needs a teacher"):
+        train(toy_config("method={name: needs-teacher}"), tmp_path / "none")
+    train(toy_config("method={name: plain}"), tmp_path / "teacher")
+    export(tmp_path / "teacher", tmp_path / "model")
+    module = train(toy_config(f"init={tmp_path / 'model'}", "method={name: needs-teacher}"), tmp_path / "student")
+    state = checkpoint.load(tmp_path / "student" / "step-00000012.ckpt")
+    assert module.teacher is not None
+    assert not any(p.requires_grad for p in module.teacher.parameters())
+    assert not any("teacher" in name for name in state["model"] | state["method"])
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        (["data.name=toyz"], "expected 'toys'"),
+        (["network.classes=2"], "network.classes = 2: the data has label 2; expected at least 3"),
+        (
+            ["network.channels=[8]", "network.heads=3", "network.attention=[0]"],
+            "network: does not take toy tensors of shape",
+        ),
+        (["network.dims=2"], "network: does not take toy tensors of shape"),
+        (["init=nowhere"], "no such folder"),
+    ],
+)
+def test_what_cannot_start_leaves_no_folder(toy_config: Config, tmp_path: Path, sets: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        train(toy_config(*sets), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_unwritable_output_is_told_before_anything_is_loaded(toy_config: Config, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="cannot be written"):
+        train(toy_config(), tmp_path / "file" / "run")
