@@ -14,7 +14,7 @@ from cmmulti.media import Media
 from cmmulti.media import Picture as Shown
 from modalities.image.picture import Picture
 
-ERROR_SCALE = 64
+ERROR_SCALE = 128
 """Grey levels of 0..255 at which an error map is at its brightest, on every page."""
 MOST_APART = 12
 """Most samples that are shown one by one; more come as one contact sheet."""
@@ -38,8 +38,10 @@ def render(panels: Mapping[str, Picture], reference: str | None, mark: NDArray[n
         else:
             shown.append(_shown(pixels, caption))
     truth = panels.get(reference) if reference is not None else None
-    for caption, picture in panels.items():
-        if truth is not None and picture is not truth and picture.size == truth.size:
+    for index, (caption, picture) in enumerate(panels.items()):
+        if truth is None or picture is truth or picture.size != truth.size:
+            continue
+        if index > 0 or not np.array_equal(picture.array, truth.array):  # an input that shows the truth has no error
             text = f"error of {caption}: black 0, white {ERROR_SCALE} or more of 255 grey levels"
             shown.append(_shown(error_map(picture, truth), text))
     return shown
@@ -84,13 +86,14 @@ def _marked(pixels: NDArray[np.uint8], mark: NDArray[np.bool_], caption: str, ti
 
 
 def _shown(pixels: NDArray[np.uint8], caption: str, most: int = 256, scaled: int = 1) -> Shown:
-    scale = _scale(pixels.shape[:2], most)
+    height, width = pixels.shape[:2]
+    scale = _scale((height, width), max(most, min(256 * width // height, 768)))  # strips may be wider
     pixels = _enlarged(pixels, scale)
     image = Image.fromarray(pixels)
     image.thumbnail((LARGEST, LARGEST), Image.Resampling.BOX)
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
-    return Shown(buffer.getvalue(), caption, caption, pixelated=scale * scaled > 1, width=min(image.width, 512))
+    return Shown(buffer.getvalue(), caption, caption, pixelated=scale * scaled > 1, width=min(image.width, 768))
 
 
 def _scale(size: Sequence[int], most: int) -> int:

@@ -57,9 +57,9 @@ class FromPicture(Solver):
     """No measurement is imposed: ``y`` is where the walk starts, ``x = y + noise`` of the first level.
 
     Args:
-        renoising: what is added between steps. ``fresh``: the sampler's own. ``shared``: fresh noise, the same for all parts,
-            so that frames of a series change smoothly. ``kept``: what the estimate left over, ``(x - x0) / sigma``, so that
-            further steps keep to the same trajectory (an Euler step of the ODE).
+        renoising: what is added between steps. ``fresh``: the sampler's own noise. ``shared``: the same fresh noise for
+            all parts, so that frames of a series change smoothly. ``kept``: what the estimate left over,
+            ``(x - x0) / sigma``, so that further steps keep to the same trajectory (an Euler step of the ODE).
     """
 
     renoising: Renoising = "fresh"
