@@ -85,6 +85,8 @@ class Task(ABC):
     verb: ClassVar[Literal["edit", "reconstruct"]]
     summary: ClassVar[str]
     Options: ClassVar[type[TaskOptions]] = TaskOptions
+    needs_input: ClassVar[bool] = True
+    """Whether there must be a file or item to work on; without it ``source`` may be None."""
 
     @abstractmethod
     def prepare(self, modality: Any, source: Path | Item, options: Any, model: Model) -> Assignment:

@@ -23,7 +23,7 @@ def add_solving(subparsers: argparse._SubParsersAction[Any], verb: str, summary:
     )
     add_model(parser)
     parser.add_argument("--task", required=True, metavar="TASK", help="what to do; the model says what it can")
-    parser.add_argument("--input", required=True, type=Path, metavar="FILE", help="the file to work on")
+    parser.add_argument("--input", type=Path, metavar="FILE", help="the file to work on")
     parser.add_argument("--reference", type=Path, metavar="FILE", help="the right answer, for figures only")
     parser.add_argument(
         "--samples", type=whole, default=1, metavar="K", help="how many answers, from seeds S .. S+K-1 (default: 1)"
@@ -46,7 +46,10 @@ def run(args: argparse.Namespace) -> None:
     stoppable()
     check_free(args.out, args.overwrite)
     pipe = Pipeline.from_pretrained(args.model, device(args.device))
-    options = task_options(pipe.modality.task(args.task, args.verb).Options, args.task_words, args.task)
+    task = pipe.modality.task(args.task, args.verb)
+    options = task_options(task.Options, args.task_words, args.task)
+    if args.input is None and task.needs_input:
+        raise UserError(f"--input: missing; task {args.task} expects a file to work on")
     for path in (args.input, args.reference):
         if path is not None and not path.exists():
             raise UserError(f"{path}: no such file")

@@ -95,12 +95,20 @@ def _flags(words: Sequence[str], task: str) -> Iterator[tuple[str, list[str]]]:
                 yield flag, values
             flag, _, value = word.partition("=")
             values = [value] if "=" in word else []
-        elif flag is None:
+        elif flag is None or (word.startswith("-") and not _is_number(word)):
             raise UserError(f"unexpected {word!r}; expected an option of task {task}, such as --name value")
         else:
             values.append(word)
     if flag is not None:
         yield flag, values
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word.split(",")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def _value(name: str, info: FieldInfo, occurrences: list[list[str]]) -> Any:

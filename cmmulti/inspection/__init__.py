@@ -12,6 +12,8 @@ from cmmulti.inspection import data, models, results, runs
 
 Facts = dict[str, Any]
 """``kind`` and ``path``, then what there is to say; JSON as it stands."""
+WIDE = 90
+"""Characters of a mapping that still fit on its line."""
 
 
 def inspect(path: Path) -> Facts:
@@ -63,10 +65,18 @@ _FILES: list[tuple[Callable[[Path], bool], Callable[[Path], Facts]]] = [
 
 
 def words(facts: Facts) -> str:
-    """The facts for a person to read."""
-    shown = {key.replace("_", " "): _plain(value) for key, value in facts.items() if value not in (None, "", [], {})}
+    """The facts for a person to read: one a line, long ones on lines of their own, a model's card at the end."""
+    shown = {key.replace("_", " "): value for key, value in facts.items() if value not in (None, "", [], {})}
+    card = shown.pop("card", None)
     width = max(map(len, shown))
-    return "\n".join(f"{key:<{width}}  {value}" for key, value in shown.items())
+    lines = []
+    for key, value in shown.items():
+        text = _plain(value)
+        if isinstance(value, dict) and len(text) > WIDE:
+            lines += [key, *(f"  {inner}: {_plain(told)}" for inner, told in value.items())]
+        else:
+            lines.append(f"{key:<{width}}  {text}")
+    return "\n".join(lines if card is None else [*lines, "", str(card).strip()])
 
 
 def _plain(value: Any) -> str:

@@ -22,4 +22,4 @@ def folder(path: Path) -> dict[str, Any]:
 
 def folders(path: Path) -> dict[str, Any]:
     """A folder of result folders."""
-    return {"kind": "results of several commands", "path": str(path), "parts": list(gather(path).parts)}
+    return {"kind": "results of several commands", "path": str(path), "parts": [part.folder for part in gather(path).parts]}

@@ -106,7 +106,7 @@ class ResultFolder:
 
     def _publish(self, staging: Path) -> None:
         if self.target.is_dir():
-            _remove_former(self.target)
+            remove_former(self.target)
             _merge(staging, self.target)
         else:
             staging.chmod(0o755)
@@ -186,8 +186,8 @@ def _free_bytes(folder: Path) -> int:
         return NEARLY_FULL
 
 
-def _remove_former(folder: Path) -> None:
-    """Remove what an earlier run wrote; anything else stays."""
+def remove_former(folder: Path) -> None:
+    """Remove the results of an earlier run from ``folder``; anything else stays."""
     (folder / LOG).unlink(missing_ok=True)
     if not (folder / RESULTS).is_file():
         return
@@ -196,9 +196,9 @@ def _remove_former(folder: Path) -> None:
     except UserError:  # damaged: its own files cannot be told from others, and are replaced by name alone
         return
     for part in former.parts:
-        inner = folder / part
+        inner = folder / part.folder
         if (inner / RESULTS).is_file():
-            _remove_former(inner)
+            remove_former(inner)
             _remove_empty(inner)
     names = {RESULTS, PAGE, *(output.file for output in former.outputs)}
     if former.measurement is not None and former.measurement.file is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cmmulti.errors import UserError
 from cmmulti.report.figures import figure
-from cmmulti.report.results import RESULTS, InnerPath, MediaRecord, Results, SectionRecord, Table, read_results, write_text
+from cmmulti.report.results import RESULTS, MediaRecord, Part, Results, Table, read_results, write_text
 
 PAGE = "index.html"
 LARGEST_MEDIUM = 64_000_000
@@ -23,15 +23,15 @@ EMBEDDED = 48_000_000
 
 
 @dataclass
-class _Part:
+class _Shown:
     """A result folder as the template sees it."""
 
     results: Results
-    title: str
     folder: Path
-    link: str = ""
-    table: dict[str, Any] | None = None
-    sections: list[SectionRecord] = field(default_factory=list)
+    title: str
+    text: str
+    link: str
+    table: dict[str, Any] | None
     embedded: bool = True
 
 
@@ -48,13 +48,13 @@ def write_page(folder: Path, results: Results | None = None) -> Path:
     found = results if results is not None else gather(folder)
     budget = EMBEDDED
     parts = []
-    for name in ["", *found.parts]:
-        part = _part(folder / name, found if not name else read_results(folder / name), name)
-        size = sum(_size(part.folder, record) for section in part.sections for record in section.media)
-        part.embedded = not name or size <= budget
+    for inner in found.parts:
+        part = _shown(folder / inner.folder, read_results(folder / inner.folder), inner)
+        size = sum(_size(part.folder, record) for section in part.results.sections for record in section.media)
+        part.embedded = size <= budget
         budget -= size if part.embedded else 0
         parts.append(part)
-    html = _environment().get_template("page.html").render(page=parts[0], parts=parts[1:], title=parts[0].title)
+    html = _environment().get_template("page.html").render(page=_shown(folder, found), parts=parts)
     path = folder / PAGE
     try:
         write_text(path, html)
@@ -69,10 +69,10 @@ def gather(folder: Path) -> Results:
         raise UserError(f"{folder}: no such folder; expected a result folder, or a folder of result folders")
     if (folder / RESULTS).is_file():
         return read_results(folder)
-    parts: list[InnerPath] = sorted(p.name for p in folder.iterdir() if (p / RESULTS).is_file())
+    parts = [Part(folder=p.name) for p in sorted(folder.iterdir()) if (p / RESULTS).is_file()]
     if not parts:
         raise UserError(f"{folder}: no {RESULTS} in it or in the folders inside it; expected a result folder")
-    models = {read_results(folder / part).model for part in parts}
+    models = {read_results(folder / part.folder).model for part in parts}
     return Results(command="", model=", ".join(sorted(models)), task="report", parts=parts)
 
 
@@ -86,9 +86,11 @@ def title_of(results: Results) -> str:
     return " · ".join(word for word in (task, Path(results.model).name) if word)
 
 
-def _part(folder: Path, results: Results, name: str) -> _Part:
+def _shown(folder: Path, results: Results, part: Part | None = None) -> _Shown:
     table = comparison(results.metrics, results.baselines) if results.metrics or results.baselines else None
-    return _Part(results, title_of(results), folder, f"{name}/{PAGE}" if name else "", table, results.sections)
+    if part is None:
+        return _Shown(results, folder, title_of(results), "", "", table)
+    return _Shown(results, folder, part.title or title_of(results), part.text, f"{part.folder}/{PAGE}", table)
 
 
 def comparison(metrics: Mapping[str, float | None], baselines: Mapping[str, Mapping[str, float | None]]) -> dict[str, Any]:

@@ -95,6 +95,14 @@ class SectionRecord(_Record):
     tables: list[Table] = Field(default_factory=list)
 
 
+class Part(_Record):
+    """A result folder inside another, embedded in its page under ``title``."""
+
+    folder: InnerPath
+    title: str = ""
+    text: str = ""
+
+
 class Results(_Record):
     """The content of ``results.json``.
 
@@ -125,7 +133,7 @@ class Results(_Record):
     version: str = Field(default_factory=package_version)
     details: dict[str, Any] = Field(default_factory=dict)
     sections: list[SectionRecord] = Field(default_factory=list)
-    parts: list[InnerPath] = Field(default_factory=list)
+    parts: list[Part] = Field(default_factory=list)
 
 
 def write_results(results: Results, folder: Path) -> Path:
