@@ -23,6 +23,8 @@ ERROR_FACTOR = 5
 OUTLINE = (255, 208, 0)
 LETTERS = (120, 190, 255)
 GAP, MARGIN = 6, 15
+SMALL, MIDDLE, TALL = 140, 165, 340
+"""Pixels of the tallest slice: of many samples, of three planes (two panels fit a laptop's page), of single slices."""
 GALLERY = 5
 """From this many panels without a reference on, they are shown small."""
 
@@ -79,7 +81,7 @@ def _view(volume: Volume, window: tuple[float, float], mark: Array | None, small
         centre = np.argwhere(mark).mean(0)
     point = (volume.affine @ np.append(centre, 1))[:3]
     tallest = max(_size_mm(volume, plane)[0] for plane in planes)
-    height = 140 if small else 240 if len(planes) > 1 else 340
+    height = SMALL if small else TALL if len(planes) == 1 else MIDDLE
     return View(planes, point, window, height / tallest)
 
 
@@ -88,11 +90,12 @@ def _picture(
 ) -> Picture:
     outlined = mark if mark is not None and mark.shape == volume.shape else None
     low, high = view.window
-    rows = [[_tile(volume, volume.values(), plane, view, outlined, view.window) for plane in view.planes]]
+    values = volume.values()
+    rows = [[_tile(volume, values, plane, view, outlined, view.window) for plane in view.planes]]
     unit = "HU" if settings.kind == "ct" else "arbitrary units"
     caption = f"{name} · black {low:.4g}, white {high:.4g} {unit}"
     if reference is not None and reference.shape == volume.shape:
-        error = np.abs(volume.values() - reference.values())
+        error = np.abs(values - reference.values())
         limit = (high - low) / ERROR_FACTOR
         rows.append([_tile(volume, error, plane, view, outlined, (0.0, limit), "inferno") for plane in view.planes])
         caption += f"; below |error| x{ERROR_FACTOR}: brightest {limit:.4g} or more"

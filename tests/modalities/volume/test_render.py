@@ -8,7 +8,7 @@ from PIL import Image
 
 from cmmulti.media import Picture
 from modalities.volume.item import Volume
-from modalities.volume.render import GAP, MARGIN, render
+from modalities.volume.render import GAP, MARGIN, MIDDLE, SMALL, TALL, render
 from modalities.volume.settings import VolumeSettings
 
 MR = VolumeSettings(size=(16, 16))
@@ -34,7 +34,7 @@ def head(affine: np.ndarray) -> Volume:
 def test_left_is_on_the_right_front_and_head_are_up(flips):
     volume, spot = head(np.diag([*(2.0 * f for f in flips), 1.0]))
     picture = pixels(render({"x": volume}, MR, mark=spot)[0])[..., 0].astype(float)
-    widths = [round(20 * 240 / 24), round(20 * 240 / 24), 240]
+    widths = [round(20 * MIDDLE / 24), round(20 * MIDDLE / 24), MIDDLE]
     starts = [0, widths[0] + 2 * MARGIN + GAP, widths[0] + widths[1] + 4 * MARGIN + 2 * GAP]
     tiles = [picture[:, s + MARGIN : s + MARGIN + w] for s, w in zip(starts, widths, strict=True)]
     for tile, side in zip(tiles, ("right", "right", "left"), strict=True):
@@ -46,14 +46,14 @@ def test_left_is_on_the_right_front_and_head_are_up(flips):
 def test_voxels_are_drawn_in_mm():
     volume = Volume(np.full((10, 10, 10), 100, np.int16), np.diag([1.0, 1, 4, 1]))
     picture = pixels(render({"x": volume}, MR)[0])
-    # The tallest side is 40 mm = 240 pixels; axial is 60 x 60, coronal and sagittal 240 x 60.
-    assert picture.shape == (240 + 2 * MARGIN, 3 * (60 + 2 * MARGIN) + 2 * GAP, 3)
+    # The tallest side is 40 mm = MIDDLE pixels; the others are a quarter of that.
+    assert picture.shape == (MIDDLE + 2 * MARGIN, 3 * (round(MIDDLE / 4) + 2 * MARGIN) + 2 * GAP, 3)
 
 
 def test_one_slice_is_one_tile():
     volume = Volume(np.full((12, 1, 12), 100, np.int16), np.diag([2.0, 2, 2, 1]))
     media = render({"x": volume}, MR)
-    assert pixels(media[0]).shape == (340 + 2 * MARGIN, 340 + 2 * MARGIN, 3)
+    assert pixels(media[0]).shape == (TALL + 2 * MARGIN, TALL + 2 * MARGIN, 3)
     assert isinstance(media[0], Picture)
     assert "coronal" in media[0].alt
 
@@ -64,12 +64,12 @@ def test_panels_share_their_scale_and_errors_have_a_stated_one():
     result = Volume(np.full((12, 12, 1), 440, np.int16), affine)
     media = render({"input": result, "truth": truth}, MR, "truth")
     shown = [pixels(m) for m in media]
-    middle = MARGIN + 170
+    middle = MARGIN + TALL // 2
     assert shown[1][middle, middle].tolist() == [255, 255, 255]
-    assert shown[0].shape[0] == 2 * (340 + 2 * MARGIN) + GAP
-    assert shown[1].shape[0] == 340 + 2 * MARGIN
+    assert shown[0].shape[0] == 2 * (TALL + 2 * MARGIN) + GAP
+    assert shown[1].shape[0] == TALL + 2 * MARGIN
     # 40 of 400 is half of the fifth of the window that errors are shown on.
-    half = shown[0][340 + 2 * MARGIN + GAP + middle, middle]
+    half = shown[0][TALL + 2 * MARGIN + GAP + middle, middle]
     assert half.tolist() == pytest.approx([188, 55, 84], abs=3)
     assert all("black 0, white 400" in m.caption for m in media)
     assert "x5: brightest 80 or more" in media[0].caption
@@ -79,7 +79,7 @@ def test_ct_is_shown_in_hu():
     volume = Volume(np.full((12, 12, 1), -300, np.int16), np.diag([2.0, 2, 2, 1]))
     picture = render({"x": volume}, VolumeSettings(kind="ct", size=(16, 16)))[0]
     assert "black -1000, white 400 HU" in picture.caption
-    assert pixels(picture)[MARGIN + 170, MARGIN + 170, 0] == 128
+    assert pixels(picture)[MARGIN + TALL // 2, MARGIN + TALL // 2, 0] == 128
 
 
 def test_the_hole_is_outlined():
@@ -88,7 +88,7 @@ def test_the_hole_is_outlined():
     mark[4:8, 4:8] = True
     yellow = (pixels(render({"x": volume}, MR, mark=mark)[0]) == (255, 208, 0)).all(-1)
     assert yellow.any()
-    assert not yellow[MARGIN + 170, MARGIN + 170]
+    assert not yellow[MARGIN + TALL // 2, MARGIN + TALL // 2]
     assert not (pixels(render({"x": volume}, MR)[0]) == (255, 208, 0)).all(-1).any()
 
 
@@ -96,5 +96,5 @@ def test_many_samples_are_small_and_empty_scans_are_drawn():
     volume = Volume(np.zeros((12, 12, 1), np.int16), np.diag([2.0, 2, 2, 1]))
     media = render({f"seed {i}": volume for i in range(6)}, MR)
     assert len(media) == 6
-    assert pixels(media[0]).shape[0] == 140 + 2 * MARGIN
+    assert pixels(media[0]).shape[0] == SMALL + 2 * MARGIN
     assert render({}, MR) == []
