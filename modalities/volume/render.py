@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib import colormaps
@@ -23,7 +23,7 @@ ERROR_FACTOR = 5
 OUTLINE = (255, 208, 0)
 LETTERS = (120, 190, 255)
 GAP, MARGIN = 6, 15
-SMALL, MIDDLE, TALL = 140, 165, 340
+SMALL, MIDDLE, TALL = 140, 160, 340
 """Pixels of the tallest slice: of many samples, of three planes (two panels fit a laptop's page), of single slices."""
 GALLERY = 5
 """From this many panels without a reference on, they are shown small."""
@@ -61,7 +61,11 @@ def render(
     small = truth is None and len(panels) >= GALLERY
     scaled = [truth] if truth is not None else list(panels.values())
     view = _view(scaled[0], _window(scaled, settings), mark, small)
-    return [_picture(name, v, view, settings, None if name == reference else truth, mark) for name, v in panels.items()]
+    media: list[Media] = [
+        _picture(name, v, view, settings, None if name == reference else truth, mark) for name, v in panels.items()
+    ]
+    first = media[0]
+    return [replace(first, caption=f"{first.caption}; radiological display: left is on the right"), *media[1:]]
 
 
 def _window(volumes: Sequence[Volume], settings: VolumeSettings) -> tuple[float, float]:
