@@ -5,7 +5,22 @@
 """
 
 from cmmulti.testing.gaussian import Gaussian, GaussianNetwork, gaussian_model
+from cmmulti.testing.methods import check_method
+from cmmulti.testing.networks import NetworkCase, check_network
 from cmmulti.testing.operators import check_operator
+from cmmulti.testing.parameterizations import check_parameterization
+from cmmulti.testing.solvers import check_solver
 from cmmulti.testing.suite import Suite
 
-__all__ = ["Gaussian", "GaussianNetwork", "Suite", "check_operator", "gaussian_model"]
+__all__ = [
+    "Gaussian",
+    "GaussianNetwork",
+    "NetworkCase",
+    "Suite",
+    "check_method",
+    "check_network",
+    "check_operator",
+    "check_parameterization",
+    "check_solver",
+    "gaussian_model",
+]

@@ -37,6 +37,7 @@ _OPERATORS: Mapping[str, Callable[[Any], LinearOperator]] = {
     "restriction": lambda cls: cls(_checkered((7, 9)), _SHAPE),
     "stack": lambda cls: cls([BlockMean((1, 7, 9), 2), Fourier((1, 7, 9)) @ _phase((1, 7, 9))]),
     "permutation": lambda cls: cls(_SHAPE, (torch.arange(63) * 5 % 63).view(9, 7)),
+    "weights": lambda cls: cls(1 + _angles(1, *_SHAPE).abs()),
     "radon": lambda cls: cls((1, 12, 12), torch.linspace(0, 3, 7, dtype=torch.float64)),
 }
 
