@@ -6,8 +6,8 @@ steps are timed. The held-out loss is EDM's, on 200 slices with noise and levels
 
     python benchmarks/unet_against_monai.py --data ROOT --minutes 20 --seeds 0 1 2 --out unet.json
 
-MONAI's network trains for ``--minutes``, ours for ``--ours-minutes``. The answer is the time at which ours reaches the final
-loss of MONAI's: the median over the seeds. ``--minutes 0`` measures the time per step alone. diffusers' UNet2DModel is
+MONAI's network trains for ``--minutes``, ours for ``--ours-minutes``. The answer is the time at which ours reaches the
+final loss of MONAI's: the median over the seeds. ``--minutes 0`` measures the time per step alone. diffusers' UNet2DModel is
 timed too where diffusers is installed.
 """
 
@@ -36,7 +36,7 @@ from cmmulti.nn.unet import UNet
 from cmmulti.parameterization import EDM as Preconditioning
 from cmmulti.randomness import TrainingRandomness, key
 
-MONAI = {"channels": (32, 64, 96), "blocks": 2, "attention": (2,)}
+CHANNELS, BLOCKS, ATTENTION = (32, 64, 96), 2, (2,)
 SIGMA_DATA, RATE, TURN = 0.5, 5e-4, 30.0
 HELD_OUT, EVERY = 200, 60.0
 
@@ -57,13 +57,13 @@ class Contestant:
     def step(self) -> None:
         x0 = next(self.batches)
         randomness = TrainingRandomness(self.seed, self.steps)
-        began = time.perf_counter()
+        began = now(x0.device)
         self.optimizer.zero_grad(set_to_none=True)
         loss = EDM().loss(self.model, x0, NO_CONDITION, Progress(self.steps, 0, 0.0), randomness)
         loss.value.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
-        self.seconds += time.perf_counter() - began
+        self.seconds += now(x0.device) - began
         self.steps += 1
 
     def train(self, until: float, judge: Callable[[Model], float]) -> None:
@@ -72,6 +72,13 @@ class Contestant:
             self.step()
             if self.seconds >= EVERY * (len(self.losses) + 1):
                 self.losses.append((self.seconds, judge(self.model)))
+
+
+def now(device: torch.device) -> float:
+    """The clock, when the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def our_network(parameters: int) -> UNet:
@@ -89,6 +96,7 @@ def size(network: nn.Module) -> int:
 
 def contestant(name: str, network: nn.Module, slices: Tensor, batch: int, seed: int) -> Contestant:
     model = Model(network, Preconditioning(SIGMA_DATA), "teacher")
+    model.to(slices.device)
     optimizer = torch.optim.Adam(model.parameters(), RATE)
     return Contestant(name, model.train(), optimizer, shuffled(slices, batch, seed), seed)
 
@@ -98,6 +106,7 @@ def shuffled(slices: Tensor, batch: int, seed: int) -> Iterator[Tensor]:
     epoch = 0
     while True:
         order = torch.randperm(len(slices), generator=torch.Generator().manual_seed(key(seed, epoch)))
+        order = order.to(slices.device)
         for first in range(0, len(order) - batch + 1, batch):
             yield slices[order[first : first + batch]]
         epoch += 1
@@ -106,8 +115,8 @@ def shuffled(slices: Tensor, batch: int, seed: int) -> Iterator[Tensor]:
 def judge_on(slices: Tensor) -> Callable[[Model], float]:
     """EDM's loss on ``slices`` with noise and levels of a fixed seed."""
     generator = torch.Generator().manual_seed(0)
-    sigma = (-1.2 + 1.2 * torch.randn(len(slices), generator=generator)).exp()
-    noise = torch.randn(slices.shape, generator=generator)
+    sigma = (-1.2 + 1.2 * torch.randn(len(slices), generator=generator)).exp().to(slices.device)
+    noise = torch.randn(slices.shape, generator=generator).to(slices.device)
 
     def judge(model: Model) -> float:
         total = 0.0
@@ -138,7 +147,7 @@ def head_slices(root: Path) -> tuple[Tensor, Tensor]:
 def race(train: Tensor, held_out: Tensor, args: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Both networks in turns; what each had reached, and when ours passed MONAI's last loss."""
     torch.manual_seed(seed)
-    theirs = contestant("monai", MonaiUNet(**MONAI), train, args.batch, seed)
+    theirs = contestant("monai", MonaiUNet(channels=CHANNELS, blocks=BLOCKS, attention=ATTENTION), train, args.batch, seed)
     torch.manual_seed(seed)
     ours = contestant("ours", our_network(size(theirs.model)), train, args.batch, seed)
     judge = judge_on(held_out)
@@ -160,22 +169,27 @@ def race(train: Tensor, held_out: Tensor, args: argparse.Namespace, seed: int) -
     }
 
 
-def step_times(batch: int, repeats: int) -> dict[str, dict[str, float]]:
+def step_times(batch: int, repeats: int, device: torch.device) -> dict[str, dict[str, float]]:
     """Median seconds of forward, backward and Adam at one architecture, the networks in turns."""
     torch.manual_seed(0)
-    networks: dict[str, nn.Module] = {"ours": UNet(**MONAI), "monai": MonaiUNet(**MONAI)}
+    networks: dict[str, nn.Module] = {
+        "ours": UNet(channels=CHANNELS, blocks=BLOCKS, attention=ATTENTION),
+        "monai": MonaiUNet(channels=CHANNELS, blocks=BLOCKS, attention=ATTENTION),
+    }
     if (other := diffusers_network()) is not None:
         networks["diffusers"] = other
-    x, sigma = torch.randn(batch, 1, 120, 96), torch.ones(batch)
+    x, sigma = torch.randn(batch, 1, 120, 96, device=device), torch.ones(batch, device=device)
+    for network in networks.values():
+        network.to(device)
     optimizers = {name: torch.optim.Adam(n.parameters(), RATE) for name, n in networks.items()}
     seconds: dict[str, list[float]] = {name: [] for name in networks}
     for _ in range(repeats + 1):
         for name, network in networks.items():
-            began = time.perf_counter()
+            began = now(device)
             optimizers[name].zero_grad(set_to_none=True)
             network(x, sigma).square().mean().backward()
             optimizers[name].step()
-            seconds[name].append(time.perf_counter() - began)
+            seconds[name].append(now(device) - began)
     return {n: {"parameters": size(networks[n]), "seconds": statistics.median(s[1:])} for n, s in seconds.items()}
 
 
@@ -195,14 +209,13 @@ def diffusers_network() -> nn.Module | None:
     except ImportError:
         print("diffusers is not installed: left out")
         return None
-    widths, attention = MONAI["channels"], MONAI["attention"]
-    kinds = ["AttnDownBlock2D" if level in attention else "DownBlock2D" for level in range(len(widths))]
+    kinds = ["AttnDownBlock2D" if level in ATTENTION else "DownBlock2D" for level in range(len(CHANNELS))]
     return _Diffusers(
         UNet2DModel(
             in_channels=1,
             out_channels=1,
-            block_out_channels=widths,
-            layers_per_block=MONAI["blocks"],
+            block_out_channels=CHANNELS,
+            layers_per_block=BLOCKS,
             down_block_types=tuple(kinds),
             up_block_types=tuple(kind.replace("Down", "Up") for kind in reversed(kinds)),
             norm_num_groups=16,
@@ -219,19 +232,23 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=10, help="steps timed per network at equal architecture")
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     args = parser.parse_args()
     if args.ours_minutes is None:
         args.ours_minutes = args.minutes / 2
-    figures: dict[str, Any] = {"step": step_times(args.batch, args.repeats), "threads": torch.get_num_threads()}
+    figures: dict[str, Any] = {
+        "step": step_times(args.batch, args.repeats, args.device),
+        "threads": torch.get_num_threads(),
+        "device": str(args.device),
+    }
     for name, row in figures["step"].items():
-        print(
-            f"{name}: {1000 * row['seconds']:.0f} ms a step of {args.batch} at equal architecture, {row['parameters']} parameters"
-        )
+        cost = f"{1000 * row['seconds']:.0f} ms a step of {args.batch}"
+        print(f"{name}: {cost} at equal architecture, {row['parameters']} parameters")
     if args.minutes > 0:
         if args.data is None:
             parser.error("--data: expected the data root with ixi-t1-2mm")
-        train, held_out = head_slices(args.data)
+        train, held_out = (slices.to(args.device) for slices in head_slices(args.data))
         figures["races"] = [race(train, held_out, args, seed) for seed in args.seeds]
         times = [r["reached_minutes"] for r in figures["races"]]
         figures["median_minutes"] = statistics.median([float("inf") if t is None else t for t in times])
