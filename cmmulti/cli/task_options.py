@@ -43,7 +43,7 @@ def described(kind: type[BaseModel]) -> Iterator[tuple[str, str]]:
         words = [info.description or ""]
         if info.is_required():
             words.append("(required)")
-        elif info.default is not None and info.default is not False and info.default_factory is None:
+        elif info.default not in (None, False, (), []) and info.default_factory is None:
             words.append(f"(default: {_plain(info.default)})")
         yield flag_of(name), " ".join(word for word in words if word)
 

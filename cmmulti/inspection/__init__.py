@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from cmmulti import registry
 from cmmulti.errors import UserError
-from cmmulti.inspection import data, models, results, runs
 
 Facts = dict[str, Any]
 """``kind`` and ``path``, then what there is to say; JSON as it stands."""
@@ -25,42 +25,47 @@ def inspect(path: Path) -> Facts:
     if not path.exists():
         shipped = registry.names("models")
         if str(path) in shipped:
-            return models.model(registry.model_folder(str(path)))
-        raise UserError(
-            f"{path}: no such file or folder; expected a path or a shipped model ({', '.join(shipped) or 'none'})"
-        )
-    for fits, describe in _FOLDERS if path.is_dir() else _FILES:
-        if fits(path):
-            return describe(path)
-    return data.folder(path) if path.is_dir() else data.file(path)
+            return inspect(registry.model_folder(str(path)))
+        known = ", ".join(shipped) or "none"
+        raise UserError(f"{path}: no such file or folder; expected a path or a shipped model ({known})")
+    kinds = _FOLDERS if path.is_dir() else _FILES
+    module, name = next(((module, name) for fits, module, name in kinds if fits(path)), ("data", _data(path)))
+    describe: Callable[[Path], Facts] = getattr(import_module(f"cmmulti.inspection.{module}"), name)
+    return describe(path)
 
 
-def _holds(*names: str) -> Callable[[Path], bool]:
-    return lambda folder: all((folder / name).is_file() for name in names)
+def _data(path: Path) -> str:
+    return "folder" if path.is_dir() else "file"
+
+
+def _holds(name: str) -> Callable[[Path], bool]:
+    return lambda folder: (folder / name).is_file()
+
+
+def _holds_any(pattern: str) -> Callable[[Path], bool]:
+    return lambda folder: any(folder.glob(pattern))
 
 
 def _ends(*suffixes: str) -> Callable[[Path], bool]:
     return lambda path: path.name.lower().endswith(suffixes)
 
 
-def _called(name: str) -> Callable[[Path], bool]:
-    return lambda path: path.name == name
-
-
-_FOLDERS: list[tuple[Callable[[Path], bool], Callable[[Path], Facts]]] = [
-    (_holds("results.json"), results.folder),
-    (_holds("config.json"), models.model),
-    (_holds("model.safetensors"), models.model),
-    (lambda path: (path / "config.yaml").is_file() or any(path.glob("step-*.ckpt")), runs.run),
-    (lambda path: any(path.glob("*/results.json")), results.folders),
+# Which module and function describes what; a module is imported when it is needed, since training takes seconds.
+_FOLDERS: list[tuple[Callable[[Path], bool], str, str]] = [
+    (_holds("results.json"), "results", "folder"),
+    (_holds("config.json"), "models", "model"),
+    (_holds("model.safetensors"), "models", "model"),
+    (_holds("config.yaml"), "runs", "run"),
+    (_holds_any("step-*.ckpt"), "runs", "run"),
+    (_holds_any("*/results.json"), "results", "folders"),
 ]
-_FILES: list[tuple[Callable[[Path], bool], Callable[[Path], Facts]]] = [
-    (_called("results.json"), lambda path: results.folder(path.parent)),
-    (_called("model.safetensors"), models.weights_of_model),
-    (_ends(".safetensors"), models.weights),
-    (_ends(".json"), models.config),
-    (_ends(".yaml", ".yml"), runs.config),
-    (_ends(".ckpt"), runs.checkpoint_file),
+_FILES: list[tuple[Callable[[Path], bool], str, str]] = [
+    (lambda path: path.name == "results.json", "results", "file"),
+    (lambda path: path.name == "model.safetensors", "models", "weights_of_model"),
+    (_ends(".safetensors"), "models", "weights"),
+    (_ends(".json"), "models", "config"),
+    (_ends(".yaml", ".yml"), "runs", "config"),
+    (_ends(".ckpt"), "runs", "checkpoint_file"),
 ]
 
 

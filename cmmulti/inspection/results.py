@@ -20,6 +20,11 @@ def folder(path: Path) -> dict[str, Any]:
     return {"kind": "results", "path": str(path), **facts, "outputs": files}
 
 
+def file(path: Path) -> dict[str, Any]:
+    """``results.json``: the folder that it belongs to."""
+    return folder(path.parent)
+
+
 def folders(path: Path) -> dict[str, Any]:
     """A folder of result folders."""
     return {"kind": "results of several commands", "path": str(path), "parts": [part.folder for part in gather(path).parts]}

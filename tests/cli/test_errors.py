@@ -1,0 +1,149 @@
+"""Mistakes in the input end in one line and exit code 2; bugs in 70 with a log."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import cmmulti.pipeline
+from cmmulti.cli.failures import users_fault
+
+
+def refused(answer: tuple[int, str, str], *words: str) -> None:
+    code, out, err = answer
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    for word in words:
+        assert word in err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], ["COMMAND"]),
+        (["sampel"], ["'sampel'", "did you mean 'sample'"]),
+        (["sample"], ["MODEL", "--out"]),
+        (["sample", "m"], ["--out"]),
+        (["sample", "m", "--out", "x", "--sede", "1"], ["'--sede'", "did you mean --seed"]),
+        (["sample", "m", "--out", "x", "more"], ["unexpected 'more'"]),
+        (["sample", "m", "--out", "x", "--n", "0"], ["--n", "above 0", "'0'"]),
+        (["sample", "m", "--out", "x", "--n", "many"], ["--n", "'many'"]),
+        (["sample", "m", "--out", "x", "--seed", "-1"], ["--seed", "'-1'"]),
+        (["sample", "m", "--out", "x", "--levels", "80;1"], ["80,0.8", "'80;1'"]),
+        (["sample", "m", "--out", "x", "--sampler", "hoin"], ["'hoin'", "did you mean 'heun'"]),
+        (["sample", "m", "--out"], ["--out"]),
+        (["edit", "m", "--out", "x"], ["--task"]),
+        (["report"], ["DIR"]),
+        (["inspect", "/nothing/here"], ["/nothing/here", "no such file"]),
+        (["report", "/nothing/here"], ["/nothing/here", "expected a result folder"]),
+    ],
+)
+def test_mistakes_in_the_words(cmmulti: Callable[..., tuple[int, str, str]], words: list[str], told: list[str]) -> None:
+    refused(cmmulti(*words), *told)
+
+
+def test_mistakes_in_the_values(cmmulti: Callable[..., tuple[int, str, str]], model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    refused(cmmulti("sample", tmp_path / "none", "--out", out), "none")
+    refused(cmmulti("sample", model, "--out", out, "--label", "3"), "label", "0 to 2", "3")
+    refused(cmmulti("sample", model, "--out", out, "--label", "three"), "zero, one, two", "'three'")
+    refused(cmmulti("sample", model, "--out", out, "--levels", "1,2"), "strictly decreasing")
+    refused(cmmulti("sample", model, "--out", out, "--device", "abacus"), "--device abacus")
+    assert not out.exists()
+
+
+def test_a_used_or_impossible_folder(cmmulti: Callable[..., tuple[int, str, str]], model: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    refused(cmmulti("sample", model, "--out", tmp_path), "not empty", "--overwrite")
+    refused(cmmulti("sample", model, "--out", tmp_path / "file"), "is a file")
+    refused(cmmulti("sample", model, "--out", tmp_path / "file" / "x"), "cannot be written")
+    refused(cmmulti("sample", model, "--out", "/proc/x"), "/proc/x: cannot be written")
+
+
+def test_a_full_disk(
+    cmmulti: Callable[..., tuple[int, str, str]], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(cmmulti_pipeline(), "save", full)
+    refused(cmmulti("sample", model, "--n", "1", "--out", tmp_path / "out"), "no space left on the disk")
+    assert not any(tmp_path.iterdir())
+
+
+def cmmulti_pipeline() -> type[cmmulti.pipeline.Pipeline]:
+    return cmmulti.pipeline.Pipeline
+
+
+def broken(*_: object, **__: object) -> None:
+    raise ZeroDivisionError("a bug")
+
+
+def test_a_bug_leaves_its_traceback_in_a_log(
+    cmmulti: Callable[..., tuple[int, str, str]], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cmmulti_pipeline(), "sample", broken)
+    code, _, err = cmmulti("sample", model, "--out", tmp_path / "out")
+    assert code == 70
+    assert "Traceback" not in err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["error.log"]
+    assert str(tmp_path / "out" / "error.log") in err
+    log = (tmp_path / "out" / "error.log").read_text()
+    assert "ZeroDivisionError: a bug" in log
+    assert "cmmulti sample" in log
+    monkeypatch.undo()
+    assert cmmulti("sample", model, "--n", "1", "--out", tmp_path / "out")[0] == 0  # the log is not in the way
+
+
+def test_a_bug_leaves_a_used_folder_alone(
+    cmmulti: Callable[..., tuple[int, str, str]], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    monkeypatch.setattr(cmmulti_pipeline(), "sample", broken)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path.parent))
+    code, _, err = cmmulti("sample", model, "--out", tmp_path, "--overwrite")
+    assert code == 70
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    assert Path(err.split()[-1]).read_text().count("ZeroDivisionError")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "out of memory"),
+        (PermissionError(errno.EACCES, "Permission denied", "/data/x.wav"), "/data/x.wav: Permission denied"),
+        (RuntimeError("shapes do not match"), None),
+        (ZeroDivisionError(), None),
+        (FileNotFoundError(errno.ENOENT, "gone", cmmulti.pipeline.__file__), None),
+    ],
+)
+def test_whose_fault_it_is(error: Exception, told: str | None) -> None:
+    found = users_fault(error)
+    assert found == told or (told is not None and found is not None and found.startswith(told))
+
+
+def test_a_polite_kill_leaves_nothing(model: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys, time\nfrom cmmulti.report import ResultFolder\nfrom cmmulti.cli.common import stoppable\nstoppable()\n"
+        "with ResultFolder(sys.argv[1]) as folder:\n"
+        "    (folder.path / 'half').write_text('x'); print('ready', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process:
+        assert process.stdout.readline() == "ready\n"
+        began = time.perf_counter()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 143
+    assert time.perf_counter() - began < 30
+    assert not any(tmp_path.iterdir())

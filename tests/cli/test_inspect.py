@@ -1,0 +1,98 @@
+"""inspect knows every file that the toolkit reads, and refuses the others by name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def facts(answer: tuple[int, str, str]) -> dict[str, object]:
+    code, out, err = answer
+    assert (code, err) == (0, "")
+    found: dict[str, object] = json.loads(out)
+    return found
+
+
+def refused(answer: tuple[int, str, str], *told: str) -> None:
+    code, out, err = answer
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert all(word in err for word in told), err
+
+
+def test_a_model(cmmulti: Run, model: Path) -> None:
+    found = facts(cmmulti("inspect", model, "--json"))
+    assert (found["kind"], found["modality"], found["shape"]) == ("model", "image", [1, 8, 8])
+    assert found["parameters"]
+    assert found["levels"]
+    assert "inpaint" in str(found["tasks"])
+    assert "tiny model" in str(found["card"])
+    words = cmmulti("inspect", model)
+    assert words[0] == 0
+    assert words[1].startswith("kind")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("config.json", "model config"), ("model.safetensors", "model")])
+def test_a_models_files(cmmulti: Run, model: Path, name: str, kind: str) -> None:
+    assert facts(cmmulti("inspect", model / name, "--json"))["kind"] == kind
+
+
+def test_a_damaged_model(cmmulti: Run, model: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(model, tmp_path / "m")
+    state = load_file(folder / "model.safetensors")
+    first = min(state)
+    save_file({**state, first: torch.full_like(state[first], torch.nan)}, folder / "model.safetensors")
+    refused(cmmulti("inspect", folder), "model.safetensors", "NaN")
+    shutil.copy(folder / "model.safetensors", tmp_path / "alone.safetensors")
+    refused(cmmulti("inspect", tmp_path / "alone.safetensors"), "alone.safetensors", "NaN")
+    content = (model / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
+    refused(cmmulti("inspect", folder), "model.safetensors", "damaged")
+    (folder / "model.safetensors").unlink()
+    refused(cmmulti("inspect", folder), "model.safetensors", "no such file")
+    (folder / "config.json").write_text("{")
+    refused(cmmulti("inspect", folder / "config.json"), "config.json", "not valid JSON")
+
+
+def test_results(cmmulti: Run, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    cmmulti("sample", model, "--n", 1, "--out", out)
+    assert facts(cmmulti("inspect", out, "--json"))["outputs"] == ["sample-0.png"]
+    assert facts(cmmulti("inspect", out / "results.json", "--json"))["kind"] == "results"
+    assert facts(cmmulti("inspect", tmp_path, "--json"))["parts"] == ["out"]
+    (out / "sample-0.png").unlink()
+    refused(cmmulti("inspect", out), "sample-0.png", "no such file")
+
+
+def test_data(cmmulti: Run, picture: Path) -> None:
+    found = facts(cmmulti("inspect", picture, "--json"))
+    assert (found["kind"], found["channels"], found["size"]) == ("image", 1, [8, 8])
+    assert facts(cmmulti("inspect", picture.parent, "--json"))["files"] == {"image": 1}
+    packed = shutil.make_archive(str(picture.parent.parent / "packed"), "zip", picture.parent)
+    assert facts(cmmulti("inspect", packed, "--json"))["files"] == {"image": 1}
+    content = picture.read_bytes()
+    picture.write_bytes(content[: len(content) // 2])
+    refused(cmmulti("inspect", picture), "picture.png")
+
+
+@pytest.mark.parametrize("content", [b"", b"what is this", bytes(4000), b"PK\x03\x04 no archive"])
+@pytest.mark.parametrize("name", ["x.bin", "x.json", "x.yaml", "x.ckpt", "x.safetensors", "x.zip", "x.png", "x.npz", "x"])
+def test_anything_else_is_refused(cmmulti: Run, tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    refused(cmmulti("inspect", tmp_path / name), name)
+
+
+def test_an_empty_folder_is_refused(cmmulti: Run, tmp_path: Path) -> None:
+    refused(cmmulti("inspect", tmp_path), str(tmp_path))
+
+
+def test_what_is_installed(cmmulti: Run) -> None:
+    found = facts(cmmulti("inspect", "--json"))
+    assert {"image", "audio", "volume"} <= set(found["modalities"])  # type: ignore[call-overload]
