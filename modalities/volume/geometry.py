@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -63,11 +63,9 @@ class Layout:
         transform = self._transform()
         axis = int(np.argmin(transform[:, 0]))
         stored = first if transform[axis, 1] > 0 else volume.shape[axis] - first - count
-        origin = np.zeros(3)
-        origin[axis] = stored
-        affine = volume.affine.copy()
-        affine[:3, 3] = affines.apply_affine(volume.affine, origin)
-        return replace(volume, data=np.take(volume.data, range(stored, stored + count), axis), affine=affine)
+        window = [slice(0, n) for n in volume.shape]
+        window[axis] = slice(stored, stored + count)
+        return volume.part(tuple(window))
 
     def _present(self) -> Array:
         return orientations.io_orientation(self.affine)

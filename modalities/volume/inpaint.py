@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,14 +112,53 @@ class Inpaint(Task):
         """The scan to work on, its known voxels, the way back to the input's grid, and what to say about it."""
         if not options.resample:
             representation.check_spacing(volume, settings)
-        if representation.spacing_fits(volume, settings):
-            return volume, ~hidden, lambda values: values, ()
-        resampling = Resampling.to_model(volume, settings)
-        grid, known = resampling.forward(~hidden)
-        if bool(known.all()):
-            raise UserError(f"{representation.describe(volume)}: the hole is smaller than one voxel of the model")
-        note = "the hole was filled on the model's voxel size and interpolated back; all other voxels are as stored"
-        return grid, known, lambda values: resampling.backward(values, hidden), (note,)
+        grid, known, notes = volume, ~hidden, []
+        back: Callable[[Array], Array] = _same
+        if not representation.spacing_fits(volume, settings):
+            resampling = Resampling.to_model(volume, settings)
+            grid, known = resampling.forward(~hidden)
+            back = partial(resampling.backward, where=hidden)
+            if bool(known.all()):
+                raise UserError(f"{representation.describe(volume)}: the hole is smaller than one voxel of the model")
+            notes.append(
+                "the hole was filled on the model's voxel size and interpolated back; all other voxels are as stored"
+            )
+        if settings.dims == 3:
+            window = around(~known, representation.layout(grid, settings).to_stored(np.array(settings.size)))
+            back = _Pasted(grid.shape, window, back)
+            grid, known = grid.part(window), known[window]
+        return grid, known, back, tuple(notes)
+
+
+def _same(values: Array) -> Array:
+    return values
+
+
+@dataclass(frozen=True)
+class _Pasted:
+    """Values of a window, in their place in the whole grid, and on from there."""
+
+    shape: tuple[int, ...]
+    window: tuple[slice, ...]
+    back: Callable[[Array], Array]
+
+    def __call__(self, values: Array) -> Array:
+        whole = np.zeros(self.shape, np.float32)
+        whole[self.window] = values
+        return self.back(whole)
+
+
+def around(hidden: Array, size: Array) -> tuple[slice, ...]:
+    """The window that a 3D model looks at: its own ``size`` per stored axis, centred on the hole as far as the scan
+    reaches; larger where the hole leaves less than a quarter of the size as context on either side."""
+    window = []
+    for axis, n in enumerate(hidden.shape):
+        found = np.flatnonzero(hidden.any(tuple(a for a in range(3) if a != axis)))
+        first, last = int(found[0]), int(found[-1]) + 1
+        wide = min(n, max(int(size[axis]), last - first + int(size[axis]) // 2))
+        start = min(max((first + last - wide) // 2, 0), n - wide)
+        window.append(slice(start, start + wide))
+    return tuple(window)
 
 
 def hidden_voxels(volume: Volume, options: InpaintOptions) -> Array:

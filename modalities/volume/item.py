@@ -54,6 +54,12 @@ class Volume:
             return self.data.astype(np.float32)
         return (self.data * np.float64(self.slope) + np.float64(self.inter)).astype(np.float32)
 
+    def part(self, window: tuple[slice, ...]) -> Volume:
+        """The scan inside a window of stored indices, where it lies in the world."""
+        affine = self.affine.copy()
+        affine[:3, 3] = nib.affines.apply_affine(self.affine, [part.start for part in window])
+        return replace(self, data=self.data[window], affine=affine)
+
     def with_values(self, values: Array) -> Volume:
         """The same scan with other physical values, stored as float32."""
         return replace(self, data=np.asarray(values, np.float32), slope=1.0, inter=0.0)

@@ -18,7 +18,7 @@ from cmmulti.randomness import SampleRandomness
 from cmmulti.samplers.multistep import Multistep
 from modalities.volume import files
 from modalities.volume.harmonic import harmonic
-from modalities.volume.inpaint import InpaintOptions, in_box
+from modalities.volume.inpaint import InpaintOptions, around, in_box
 from modalities.volume.item import Volume
 from modalities.volume.modality import VolumeModality
 from modalities.volume.settings import VolumeSettings
@@ -110,6 +110,19 @@ def test_only_slices_with_a_hole_are_sampled_and_seeds_differ():
     assert not np.array_equal(
         fill(SLICES, ANATOMICAL, seed=0, box=BOX)[0].data, fill(SLICES, ANATOMICAL, seed=1, box=BOX)[0].data
     )
+
+
+def test_a_3d_model_looks_at_a_window_around_the_hole():
+    hidden = np.zeros((100, 40, 20), bool)
+    hidden[90:95, 10:30, 5:6] = True
+    assert around(hidden, np.array([16, 16, 32])) == (slice(84, 100), slice(6, 34), slice(0, 20))
+    modality, model = VolumeModality(PLANES[3]), Model(Smooth(3), parameterization("edm", sigma_data=0.5), "teacher")
+    options = InpaintOptions(box=(-3, -5, 0, 3, 5, 3))
+    assignment = modality.task("inpaint", "edit").prepare(modality, ANATOMICAL, options, model)
+    assert assignment.shape == (1, 1, 16, 16, 16)
+    result = assignment.finish(torch.zeros(assignment.shape), SampleRandomness([0]))
+    assert len(set(result.data[assignment.mark].tolist())) == 1
+    np.testing.assert_array_equal(result.data[~assignment.mark], files.load(ANATOMICAL).data[~assignment.mark])
 
 
 def test_a_box_is_in_world_mm_whatever_the_orientation():
