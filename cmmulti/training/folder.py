@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cmmulti.config import RunConfig, read_yaml, to_yaml
+from cmmulti.config import RunConfig, read_yaml, resolve, to_yaml
 from cmmulti.errors import UserError
 from cmmulti.files import replacing
 from cmmulti.training import checkpoint
@@ -75,10 +75,10 @@ def same_run(out: Path, config: RunConfig) -> RunConfig:
     """
     if not (out / CONFIG).is_file():
         return config
-    stored = read_yaml(out / CONFIG)
-    if config.sigma_data is None and isinstance(stored.get("sigma_data"), float):
-        config = config.model_copy(update={"sigma_data": stored["sigma_data"]})
-    before, now = _flat(stored), _flat(config.model_dump(mode="json"))
+    stored = resolve(read_yaml(out / CONFIG), str(out / CONFIG))
+    if config.sigma_data is None:
+        config = config.model_copy(update={"sigma_data": stored.sigma_data})
+    before, now = _flat(stored.model_dump(mode="json")), _flat(config.model_dump(mode="json"))
     keys = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
     wrong = [k for k in keys if not any(k == m or k.startswith(f"{m}.") for m in MAY_CHANGE)]
     if wrong:
