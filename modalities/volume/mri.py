@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -18,15 +19,16 @@ from cmmulti.noise import geometric
 from cmmulti.operators.base import LinearOperator
 from cmmulti.operators.fourier import Fourier, Phase
 from cmmulti.operators.mask import Mask
+from cmmulti.problems.base import Noised
 from cmmulti.problems.phase_tracking import PhaseTracking
 from cmmulti.randomness import SampleRandomness
 from modalities.volume import estimates, representation
-from modalities.volume.item import Array, Volume
+from modalities.volume.item import Volume
 from modalities.volume.kspace import KSpace, load_kspace, save_kspace
 from modalities.volume.masks import MaskKind, cartesian_mask, default_calibration
 from modalities.volume.settings import VolumeSettings
 from modalities.volume.simulate import NOTE, simulate_kspace
-from modalities.volume.stacks import Stack, as_stored, slices_last
+from modalities.volume.stacks import Stack, slices_last
 from modalities.volume.tv import tv_reconstruct
 
 SIMULATED_NOISE = 0.01
@@ -105,17 +107,19 @@ class Measured:
         """Magnitude (parts, 1, ky, kx)."""
         return self.acquisition.adjoint(self.y).abs()
 
+    def real_zero_filled(self) -> Tensor:
+        """The part (parts, 1, ky, kx) in phase with the centre's phase: what a real non-negative image would show."""
+        return Phase(self.phase).adjoint(self.acquisition.adjoint(self.y)).clamp_min(0)
+
     def tv(self, complex_image: bool, weight: float | None = None) -> Tensor:
         """Magnitude of the total-variation image: real and non-negative with the centre's phase, or complex."""
-        from numpy import interp
-
         table = TV_WEIGHTS["complex" if complex_image else "real"]
-        relative = float(interp(self.acceleration, list(table), list(table.values()))) if weight is None else weight
+        relative = float(np.interp(self.acceleration, list(table), list(table.values()))) if weight is None else weight
         operator = self.acquisition if complex_image else self.acquisition @ Phase(self.phase)
         # In units of the percentile single precision and step sizes suit every scanner's numbers.
         y = self.y / self.percentile
         start = operator.adjoint(y)
-        x = tv_reconstruct(operator, y, relative, start, nonnegative=not complex_image)
+        x = tv_reconstruct(operator, y, relative, start, norm=1.0, nonnegative=not complex_image)
         return self.percentile * x.abs()
 
 
@@ -173,17 +177,13 @@ def _assignment(measured: Measured, item: KSpace, truth: Volume | None, options:
         model_shape=shape,
     )
 
-    def volume(values: Array) -> Volume:
-        if truth is not None:
-            return as_stored(values, truth, settings)
-        return stack.blank.with_values(values)
-
     def finish(x: Tensor, randomness: SampleRandomness) -> Volume:
-        return volume(stack.to_volume_order(affine.to_item(x).clamp_min(0)))
+        return stack.volume(affine.to_item(x).clamp_min(0), truth)
 
     def baseline(make: Callable[[], Tensor]) -> Callable[[], Volume]:
-        return lambda: volume(stack.pictures_to_volume_order(make()))
+        return lambda: stack.volume_of_pictures(make(), truth)
 
+    start = affine.to_model(stack.arrangement.adjoint(measured.real_zero_filled()), shape[1:], representation.AIR)
     first = min(options.start_level, model.sigma_max)
     notes = [f"noise level {measured.noise:.4g} per real component, scale and phase from the measurements alone"]
     if truth is not None:
@@ -192,6 +192,7 @@ def _assignment(measured: Measured, item: KSpace, truth: Volume | None, options:
         shape=(len(measured.y), *shape),
         finish=finish,
         problem=solver.problem(measured.noise, settings.valid_range, representation.AIR),
+        start=Noised(start.clamp(*settings.valid_range)),
         levels=lambda steps: geometric(steps, first, min(STOP, first / 2)),
         truth=truth,
         baselines={

@@ -74,13 +74,17 @@ class Stack:
         there = torch.from_numpy(representation.layout(self.blank, self.settings).apply(stored)[0].copy())
         return Permutation((1, *there.shape), torch.argsort(there.flatten()).view(rows, columns))
 
-    def to_volume_order(self, parts: Tensor) -> Array:
-        """Values of parts (parts, 1, *size of the model's slice) -> (rows, columns, slices)."""
-        return representation.from_parts(parts, self.blank, self.settings)
+    def volume(self, parts: Tensor, like: Volume | None) -> Volume:
+        """Values of parts (parts, 1, *size of the model's slice) as a scan: on the grid of ``like``, the scan that was
+        measured in a simulation, or on the stack's own."""
+        values = representation.from_parts(parts, self.blank, self.settings)
+        if like is None:
+            return self.blank.with_values(values)
+        return like.with_values(np.moveaxis(values, 2, slice_axis(like.affine, self.settings)))
 
-    def pictures_to_volume_order(self, pictures: Tensor) -> Array:
-        """Measured pictures in the order of the parts (parts, 1, rows, columns) -> (rows, columns, slices)."""
-        return self.to_volume_order(self.arrangement.adjoint(pictures))
+    def volume_of_pictures(self, pictures: Tensor, like: Volume | None) -> Volume:
+        """The same of measured pictures in the order of the parts (parts, 1, rows, columns)."""
+        return self.volume(self.arrangement.adjoint(pictures), like)
 
 
 def slice_axis(affine: Array, settings: VolumeSettings) -> int:
@@ -97,8 +101,3 @@ def slices_last(volume: Volume, settings: VolumeSettings) -> tuple[Array, Array]
     affine = volume.affine.copy()
     affine[:, :3] = volume.affine[:, order]
     return volume.values().transpose(order), affine
-
-
-def as_stored(values: Array, volume: Volume, settings: VolumeSettings) -> Volume:
-    """The inverse of :func:`slices_last`: a result (rows, columns, slices) on the grid of ``volume``."""
-    return volume.with_values(np.moveaxis(values, 2, slice_axis(volume.affine, settings)))

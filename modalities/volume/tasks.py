@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cmmulti.modality import Task
+from modalities.volume.ct import CT
 from modalities.volume.inpaint import Inpaint
 from modalities.volume.mri import MRI
 
-TASKS: dict[str, Task] = {task.name: task for task in (Inpaint(), MRI())}
+TASKS: dict[str, Task] = {task.name: task for task in (Inpaint(), MRI(), CT())}

@@ -1,0 +1,201 @@
+"""Task ``ct``: slices from sparse parallel-beam views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from cmmulti.errors import UserError
+from cmmulti.modality import Assignment, Item, Task, TaskOptions
+from cmmulti.model import Model
+from cmmulti.noise import geometric
+from cmmulti.operators.affine import Affine
+from cmmulti.operators.radon import Radon, fbp
+from cmmulti.operators.weights import Weights
+from cmmulti.problems.base import Noised, Problem
+from cmmulti.problems.proximal_cg import ProximalCG
+from cmmulti.randomness import SampleRandomness
+from modalities.volume import representation
+from modalities.volume.item import Volume
+from modalities.volume.settings import VolumeSettings
+from modalities.volume.simulate_ct import simulate_sinogram
+from modalities.volume.sinogram import Sinogram, load_sinogram, save_sinogram
+from modalities.volume.stacks import Stack, slices_last
+from modalities.volume.tv import tv_reconstruct
+
+NOTE = "simulated from a reconstructed scan with a parallel beam, optimistic"
+
+MODEL_ERROR = 0.003
+"""How far line integrals through square pixels lie from those of a finer projector, root mean square, without unit."""
+
+ITERATIONS = 10
+"""Of conjugate gradient at each step; projections are cheap beside the network."""
+
+START, STOP = 0.3, 0.03
+"""First and last noise level, model space: about the error of the filtered back-projection, and that of the result."""
+
+TV_WEIGHTS = {32.0: 30.0, 64.0: 30.0}
+"""Views -> TV weight for attenuation in units of water's and white noise of 1, the best on validation slices."""
+
+
+class CTOptions(TaskOptions):
+    """Options of :class:`CT`."""
+
+    simulate: bool = Field(False, description="measure a CT scan first (optimistic)")
+    views: int = Field(32, ge=2, le=4096, description="simulation: views over 180 degrees")
+    dose: float | None = Field(
+        None, ge=10, le=1e9, description="unattenuated photons per detector bin and view (simulation: no noise without it)"
+    )
+    noise_seed: int = Field(0, ge=0, lt=2**32, description="simulation: seed of the photon noise")
+    start_level: float = Field(START, gt=0, description="first noise level, model space")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A sinogram made ready, parts in the model's order.
+
+    Args:
+        stack: its geometry. radon: attenuation in 1/mm -> line integrals. y: float32 (parts, 1, views, bins).
+        whitening: makes the noise of ``y`` white and of standard deviation 1. mu_water: 1/mm.
+    """
+
+    stack: Stack
+    radon: Radon
+    y: Tensor
+    whitening: Weights
+    mu_water: float
+
+    @classmethod
+    def of(cls, item: Sinogram, settings: VolumeSettings, dose: float | None, name: str) -> Measured:
+        slices, _, bins = item.sinogram.shape
+        size = item.size
+        if size is None:
+            turned = Stack((1, 2, 1), item.affine, settings).arrangement.domain[1:] == (2, 1)
+            size = (settings.size[turned], settings.size[not turned])
+        stack = Stack((*size, slices), item.affine, settings)
+        stack.check(name, "ct")
+        mm = [float(v) for v in stack.blank.voxel_mm[:2]]
+        if abs(mm[0] / mm[1] - 1) > 1e-3:
+            raise UserError(f"{name}: pixels of {mm[0]:.4g} x {mm[1]:.4g} mm; expected square ones")
+        angles = torch.deg2rad(torch.from_numpy(item.angles_deg))
+        radon = Radon((1, *stack.size[:2]), angles, mm[0], bins, item.bin_mm)
+        y = torch.from_numpy(item.sinogram)[stack.slices, None]
+        photons = next((v for v in (dose, item.photons) if v is not None), None) or estimated_photons(y)
+        # var(-ln N) is about 1 / N, and N about photons exp(-y).
+        std = (y.exp() / photons + MODEL_ERROR**2).sqrt()
+        return cls(stack, radon, y, Weights(1 / std), item.mu_water)
+
+    def fbp(self) -> Tensor:
+        """Attenuation (parts, 1, rows, columns), 1/mm, not negative."""
+        return fbp(self.radon, self.y).clamp_min(0)
+
+    def tv(self, weight: float | None = None) -> Tensor:
+        """Total variation with the same projector, weights and non-negativity."""
+        views = self.y.shape[2]
+        chosen = float(np.interp(views, list(TV_WEIGHTS), list(TV_WEIGHTS.values()))) if weight is None else weight
+        operator = self.whitening @ self.radon
+        y, water = self.whitening(self.y), self.mu_water
+        return tv_reconstruct(operator, y, chosen / water, self.fbp(), nonnegative=True)
+
+    def to_hu(self, mu: Tensor) -> Tensor:
+        return 1000 * (mu / self.mu_water - 1)
+
+
+def estimated_photons(sinogram: Tensor) -> float:
+    """Unattenuated photons per bin, from the scatter between neighbouring bins; 1e12 where there is none.
+
+    Args:
+        sinogram: (parts, 1, views, bins).
+    """
+    second = sinogram[..., 2:] - 2 * sinogram[..., 1:-1] + sinogram[..., :-2]
+    # Air is smooth, and there the noise is that of the unattenuated beam; without air the object's edges count as noise.
+    air = second[sinogram[..., 1:-1].abs() < 0.1]
+    seen = air if air.numel() >= 1000 else second.flatten()
+    std = float(seen.abs().median()) / 0.6745 / 6**0.5
+    return 1 / max(std, 1e-6) ** 2
+
+
+class CT(Task):
+    """Parallel-beam CT from few views: proximal CG on the attenuation, photon noise weighted."""
+
+    name: ClassVar[str] = "ct"
+    verb: ClassVar[Literal["edit", "reconstruct"]] = "reconstruct"
+    summary: ClassVar[str] = "CT slices from sparse parallel-beam views (.npz), or simulated from a CT scan; result in HU"
+    Options: ClassVar[type[TaskOptions]] = CTOptions
+
+    def prepare(self, modality: Any, source: Path | Item, options: Any, model: Model) -> Assignment:
+        settings: VolumeSettings = modality.settings
+        name = str(source) if isinstance(source, Path) else "input"
+        if isinstance(source, Path) and source.suffix.lower() == ".npz":
+            source = load_sinogram(source)
+        truth: Volume | None = None
+        if isinstance(source, Sinogram):
+            if options.simulate:
+                raise UserError(f"{name}: is a measured sinogram already; leave out --simulate")
+            item = source
+        else:
+            if not options.simulate:
+                raise UserError(f"{name}: expected a measured sinogram (.npz); a CT scan is accepted with --simulate")
+            truth = modality.load(source) if isinstance(source, Path) else source
+            item = simulated(truth, settings, options)
+        return _assignment(Measured.of(item, settings, options.dose, name), item, truth, options, model)
+
+
+def simulated(volume: Volume, settings: VolumeSettings, options: CTOptions) -> Sinogram:
+    """The sinogram that the options ask to be measured of a CT scan."""
+    representation.check_kind(volume, settings)
+    hu, affine = slices_last(volume, settings)
+    name = representation.describe(volume)
+    Stack((hu.shape[0], hu.shape[1], hu.shape[2]), affine, settings).check(name, "ct")
+    if hu.max() <= -900 or hu.max() > 1e5:
+        raise UserError(
+            f"{name}: the largest value is {hu.max():.4g}; expected CT in Hounsfield units (air -1000, water 0)"
+        )
+    return simulate_sinogram(hu, affine, options.views, options.dose, options.noise_seed)
+
+
+def _assignment(measured: Measured, item: Sinogram, truth: Volume | None, options: CTOptions, model: Model) -> Assignment:
+    stack, settings, water = measured.stack, measured.stack.settings, measured.mu_water
+    size = stack.arrangement.domain[1:]
+    gain, offset = representation.intensity(np.empty(0), settings)
+    hu = representation.placed(size, gain, offset, settings)
+    # The same map to attenuation: mu = water (1 + HU / 1000).
+    mu = Affine(hu.gain * (water / 1000), water * (1 + hu.offset / 1000), hu.size, hu.before)
+    shape = (1, *representation.model_size(size, settings))
+    problem = Problem.on_item(
+        measured.whitening @ measured.radon @ stack.arrangement,
+        measured.whitening(measured.y),
+        1.0,
+        ProximalCG(iterations=ITERATIONS),
+        mu,
+        shape,
+        settings.valid_range,
+        representation.AIR,
+    )
+
+    def finish(x: Tensor, randomness: SampleRandomness) -> Volume:
+        return stack.volume(hu.to_item(x), truth)
+
+    def baseline(make: Callable[[], Tensor]) -> Callable[[], Volume]:
+        return lambda: stack.volume_of_pictures(measured.to_hu(make()), truth)
+
+    start = mu.to_model(stack.arrangement.adjoint(measured.fbp()), shape[1:], representation.AIR)
+    first = min(options.start_level, model.sigma_max)
+    return Assignment(
+        shape=(len(measured.y), *shape),
+        finish=finish,
+        problem=problem,
+        start=Noised(start.clamp(*settings.valid_range)),
+        levels=lambda steps: geometric(steps, first, min(STOP, first / 2)),
+        truth=truth,
+        baselines={"fbp": baseline(measured.fbp), "tv": baseline(measured.tv)},
+        measurement=None if truth is None else (lambda folder: save_sinogram(item, folder / "measurement.npz")),
+        notes=() if truth is None else (NOTE,),
+    )

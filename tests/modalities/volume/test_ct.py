@@ -1,0 +1,179 @@
+"""The task ct from a CT scan or a measured sinogram to a volume in HU."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cmmulti.errors import UserError
+from cmmulti.model import Model
+from cmmulti.operators.radon import Radon
+from cmmulti.parameterization import EDM
+from cmmulti.randomness import SampleRandomness
+from cmmulti.samplers.multistep import Multistep
+from modalities.volume.ct import CT, NOTE, CTOptions, estimated_photons
+from modalities.volume.item import Volume
+from modalities.volume.metrics import MU_WATER, attenuation
+from modalities.volume.modality import VolumeModality
+from modalities.volume.settings import VolumeSettings
+from modalities.volume.simulate_ct import simulate_sinogram
+from modalities.volume.sinogram import load_sinogram, save_sinogram
+
+AFFINE = np.array([[-2.0, 0, 0, 30], [0, -2, 0, 40], [0, 0, 5, 7], [0, 0, 0, 1]])
+
+
+class _Silent(nn.Module):
+    """The estimate is ``c_skip x``: at low noise levels nearly the noisy tensor itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x, time, condition, time_next=None):
+        return torch.zeros_like(x)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Model(_Silent(), EDM(2.0))
+
+
+@pytest.fixture(scope="module")
+def modality():
+    return VolumeModality(VolumeSettings(kind="ct", size=(40, 48), voxel_mm=(2.0, 2.0)))
+
+
+def body(shape=(36, 32, 2), affine=AFFINE):
+    """A water ellipse with a bone in it, padding of -3024 HU outside the circle."""
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij", sparse=True)
+    hu = np.where((x / 0.8) ** 2 + (y / 0.6) ** 2 + 0 * z < 1, 0, -1000)
+    hu = np.where(((x - 0.3) / 0.2) ** 2 + ((y + 0.1) / 0.2) ** 2 + 0 * z < 1, 700, hu)
+    return Volume(np.where(x**2 + y**2 + 0 * z > 1.9, -3024, hu).astype(np.int16), affine)
+
+
+def prepared(modality, model, source, **options):
+    return CT().prepare(modality, source, CTOptions(**options), model)
+
+
+def solve(assignment, model, steps=2):
+    randomness = SampleRandomness([(0, part) for part in range(assignment.shape[0])])
+    levels = assignment.levels(steps)
+    samples = Multistep().sample(model, assignment.start, levels, randomness, problem=assignment.problem)
+    return assignment.finish(samples.x, randomness.child("finish"))
+
+
+@pytest.mark.parametrize("dose", [None, 2e4])
+def test_a_saved_simulation_gives_the_same_result_as_the_simulation(modality, model, tmp_path, dose):
+    truth = body()
+    simulated = prepared(modality, model, truth, simulate=True, views=12, dose=dose)
+    assert NOTE in simulated.notes
+    path = simulated.measurement(tmp_path)
+    measured = prepared(modality, model, path)
+    assert measured.truth is None
+    ours, theirs = solve(simulated, model), solve(measured, model)
+    assert np.array_equal(ours.data, theirs.data)
+    assert np.array_equal(ours.affine, truth.affine)
+    assert np.array_equal(theirs.affine, truth.affine)
+    assert np.array_equal(simulated.baselines["fbp"]().data, measured.baselines["fbp"]().data)
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (1, 0, 2), (2, 0, 1), (1, 2, 0)])
+@pytest.mark.parametrize("flip", [1, -1])
+def test_many_views_give_back_hounsfield_units_in_place(modality, model, axes, flip):
+    truth = body()
+    affine = np.eye(4)
+    affine[:, :3] = AFFINE[:, axes] * np.array([flip, 1, 1])
+    stored = Volume(np.ascontiguousarray(truth.data.transpose(axes)[::flip]), affine)
+    assignment = prepared(modality, model, stored, simulate=True, views=120)
+    hu = np.maximum(stored.values(), -1000)
+    water = hu == 0
+    for result in (solve(assignment, model, 3), assignment.baselines["fbp"]()):
+        assert result.shape == stored.shape
+        assert np.abs(result.values() - hu).mean() < 60
+        assert abs(np.median(result.values()[water])) < 15
+
+
+def test_total_variation_beats_back_projection_on_few_views(modality, model):
+    truth = body()
+    assignment = prepared(modality, model, truth, simulate=True, views=12)
+    assert assignment.truth is truth
+    psnr = {name: modality.metrics(make(), truth)["psnr"] for name, make in assignment.baselines.items()}
+    assert psnr["tv"] > psnr["fbp"] + 2
+
+
+def test_simulation_and_solver_use_different_projectors_that_agree(modality):
+    truth = body()
+    item = simulate_sinogram(truth.values(), AFFINE, 30, None, 0)
+    angles = torch.deg2rad(torch.from_numpy(item.angles_deg))
+    radon = Radon((1, 36, 32), angles, 2.0, item.sinogram.shape[2], item.bin_mm)
+    mu = torch.from_numpy(np.moveaxis(attenuation(truth.values()), 2, 0).copy())[:, None]
+    difference = radon(mu)[:, 0].numpy() - item.sinogram
+    assert 1e-4 < np.sqrt(np.mean(difference**2)) < 0.02
+    assert item.sinogram.max() > 60 * MU_WATER
+
+
+def test_photon_noise_has_the_right_size():
+    air = np.full((16, 16, 40), -1000.0)
+    photons = 5e3
+    item = simulate_sinogram(air, AFFINE, 8, photons, 0)
+    assert item.sinogram.std() == pytest.approx(photons**-0.5, rel=0.05)
+    assert estimated_photons(torch.from_numpy(item.sinogram)[:, None]) == pytest.approx(photons, rel=0.1)
+    quiet = simulate_sinogram(air, AFFINE, 8, None, 0)
+    assert estimated_photons(torch.from_numpy(quiet.sinogram)[:, None]) == pytest.approx(1e12)
+
+
+def test_a_given_dose_weights_the_measurements(modality, model):
+    item = simulate_sinogram(body().values(), AFFINE, 12, None, 0)
+    trusted = prepared(modality, model, item).problem.y.abs().max()
+    doubted = prepared(modality, model, item, dose=100).problem.y.abs().max()
+    assert doubted < 0.1 * trusted
+
+
+def test_detector_and_grid_are_taken_from_the_file(tmp_path, modality, model):
+    item = simulate_sinogram(body().values(), AFFINE, 9, 1e5, 0)
+    back = load_sinogram(save_sinogram(item, tmp_path / "s.npz"))
+    assert back.size == (36, 32)
+    assert (back.bin_mm, back.photons, back.mu_water) == (item.bin_mm, 1e5, MU_WATER)
+    assert np.array_equal(back.sinogram, item.sinogram)
+    assert item.sinogram.shape[2] * item.bin_mm > 2 * np.hypot(36, 32)
+    np.savez(tmp_path / "bare.npz", sinogram=item.sinogram, angles_deg=item.angles_deg, bin_mm=2.0, voxel_mm=[2, 2, 5])
+    bare = prepared(modality, model, tmp_path / "bare.npz")
+    assert bare.finish(torch.zeros(bare.shape), None).shape == (48, 40, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"angles_deg": np.arange(5.0)}, r"expected \(6,\)"),
+        ({"sinogram": np.zeros((6, 20), np.float32)}, "slices, views, bins"),
+        ({"sinogram": np.full((1, 6, 20), np.nan)}, "NaN"),
+        ({"sinogram": np.full((1, 6, 20), 4e4)}, "line integrals"),
+        ({"sinogram": np.zeros((1, 6, 20), complex)}, "expected real numbers"),
+        ({"bin_mm": -1.0}, "bin_mm"),
+        ({"bin_mm": [1.0, 2.0]}, "bin_mm"),
+        ({"photons": 0.0}, "photons"),
+        ({"size": [10**6, 10**6]}, "size"),
+        ({"affine": np.eye(3)}, "affine"),
+    ],
+)
+def test_measurements_that_do_not_fit(tmp_path, change, words):
+    good = {"sinogram": np.zeros((1, 6, 20), np.float32), "angles_deg": np.arange(6.0), "bin_mm": 1.0}
+    np.savez(tmp_path / "s.npz", **(good | change))
+    with pytest.raises(UserError, match=words) as error:
+        load_sinogram(tmp_path / "s.npz")
+    assert str(tmp_path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "words"),
+    [
+        (body(), {}, "--simulate"),
+        (simulate_sinogram(body().values(), AFFINE, 6, None, 0), {"simulate": True}, "leave out"),
+        (Volume(np.zeros((36, 32, 2), np.int16) - 1000, AFFINE), {"simulate": True}, "Hounsfield"),
+        (body(affine=np.diag([1.0, 1, 5, 1])), {"simulate": True}, "voxels of 1 x 1 mm"),
+        (body(affine=AFFINE @ np.diag([1, 1.1, 1, 1])), {"simulate": True}, "square"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(modality, model, source, options, words):
+    with pytest.raises(UserError, match=words):
+        prepared(modality, model, source, **options)
