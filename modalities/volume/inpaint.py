@@ -58,7 +58,8 @@ class _Filled:
     back: Callable[[Array], Array]
 
     def __call__(self, x: Tensor, randomness: SampleRandomness) -> Volume:
-        parts = representation.to_parts(np.zeros(self.grid.shape, np.float32), self.grid, self.settings)
+        # On a resampled grid a sliver of the hole may lie in voxels that are known: they serve as they are.
+        parts = representation.to_parts(self.grid.values(), self.grid, self.settings)
         parts[self.chosen] = self.affine.to_item(x.float())
         values = self.back(representation.from_parts(parts, self.grid, self.settings))
         return self.volume.with_replaced(self.hidden, values)
@@ -125,7 +126,7 @@ class Inpaint(Task):
             )
         if settings.dims == 3:
             window = around(~known, representation.layout(grid, settings).to_stored(np.array(settings.size)))
-            back = _Pasted(grid.shape, window, back)
+            back = _Pasted(grid, window, back)
             grid, known = grid.part(window), known[window]
         return grid, known, back, tuple(notes)
 
@@ -138,12 +139,12 @@ def _same(values: Array) -> Array:
 class _Pasted:
     """Values of a window, in their place in the whole grid, and on from there."""
 
-    shape: tuple[int, ...]
+    grid: Volume
     window: tuple[slice, ...]
     back: Callable[[Array], Array]
 
     def __call__(self, values: Array) -> Array:
-        whole = np.zeros(self.shape, np.float32)
+        whole = self.grid.values()
         whole[self.window] = values
         return self.back(whole)
 

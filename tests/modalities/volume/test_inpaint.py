@@ -125,6 +125,20 @@ def test_a_3d_model_looks_at_a_window_around_the_hole():
     np.testing.assert_array_equal(result.data[~assignment.mark], files.load(ANATOMICAL).data[~assignment.mark])
 
 
+@pytest.mark.parametrize("settings", [PLANES[0], PLANES[3]], ids=["2D", "3D"])
+def test_a_sliver_of_the_hole_far_away_is_interpolated_on_a_coarse_grid(settings, tmp_path):
+    settings = settings.model_copy(update={"voxel_mm": (5.0,) * settings.dims, "size": (8,) * settings.dims})
+    volume = Volume(np.full((40, 40, 40), 500, np.int16), np.diag([2.0, 2, 2, 1]))
+    mask = np.zeros(volume.shape, np.uint8)
+    mask[5:12, 5:12, 5:12] = 1
+    mask[33, 34, 35] = 1
+    nib.Nifti1Image(mask, volume.affine).to_filename(tmp_path / "mask.nii")
+    result, hidden = fill(settings, volume, mask=tmp_path / "mask.nii", resample=True)
+    assert result.data[33, 34, 35] == 500
+    assert (result.data[~hidden] == 500).all()
+    assert result.data[5:12, 5:12, 5:12].std() > 0
+
+
 def test_a_box_is_in_world_mm_whatever_the_orientation():
     turned = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.4, -0.3, 0.6) @ np.diag([1.0, -2, 3]), [1, 2, 3])
     volume = Volume(np.ones((9, 8, 7), np.int16), turned)
