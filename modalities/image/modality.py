@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from cmmulti.media import Media
-from cmmulti.modality import DataSource, Modality, ModalitySettings, Split
+from cmmulti.modality import DataSource, Modality, ModalitySettings, Split, require_whole
 from cmmulti.operators.affine import Affine
 from cmmulti.randomness import SampleRandomness
 from modalities.image import datasets, files, representation
@@ -76,6 +76,7 @@ class ImageModality(Modality):
         return representation.encode(item, self.settings.channels)
 
     def decode(self, x: Tensor, like: Picture | None = None, randomness: SampleRandomness | None = None) -> Picture:
+        require_whole(x, len(self.shape) + 1)
         return representation.decode(x, like)
 
     def save(self, item: Picture, path: Path) -> Path:
@@ -91,15 +92,18 @@ class ImageModality(Modality):
         return representation.affine(item)
 
     def network(self) -> dict[str, Any]:
-        """Small pictures keep their resolution longest; attention where at most 16 x 16 positions are left."""
-        side = max(self.settings.size)
-        channels, attention = ([64, 128], [1]) if side <= 16 else ([64, 128, 128], [1, 2])
+        """Levels until at most 8 x 8 positions are left, no fewer than two; attention from 16 x 16 positions down, for it
+        costs the square of their number. A small picture's finest level has none.
+        """
+        levels = [max(self.settings.size)]
+        while levels[-1] > 8 or len(levels) < 2:
+            levels.append(-(-levels[-1] // 2))
         return {
             "dims": 2,
             "in_channels": self.settings.channels,
-            "channels": channels,
+            "channels": [64, *[128] * (len(levels) - 1)],
             "blocks": 2,
-            "attention": attention,
+            "attention": [i for i, side in enumerate(levels) if i and side <= 16],
             "classes": self.settings.classes,
         }
 

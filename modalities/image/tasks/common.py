@@ -23,8 +23,10 @@ FREEST, CLOSEST = 20.0, 0.2
 """Noise levels at which next to nothing and next to everything of a guide is left, on the model's scale of -1 to 1."""
 
 
-def picture_of(source: Path | Picture) -> Picture:
+def picture_of(source: Path | Picture | None) -> Picture:
     """The input of a task."""
+    if source is None:
+        raise UserError("input: expected a picture, got none")
     return files.load(source) if isinstance(source, Path) else source
 
 
