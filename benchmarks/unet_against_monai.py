@@ -7,8 +7,8 @@ steps are timed. The held-out loss is EDM's, on 200 slices with noise and levels
     python benchmarks/unet_against_monai.py --data ROOT --minutes 20 --seeds 0 1 2 --out unet.json
 
 MONAI's network trains for ``--minutes``, ours for ``--ours-minutes``. The answer is the time at which ours reaches the
-final loss of MONAI's: the median over the seeds. ``--minutes 0`` measures the time per step alone. diffusers' UNet2DModel is
-timed too where diffusers is installed.
+final loss of MONAI's: the median over the seeds. ``--minutes 0`` measures the time per step alone, diffusers' UNet2DModel
+among them where diffusers is installed.
 """
 
 from __future__ import annotations

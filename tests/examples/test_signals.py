@@ -78,7 +78,7 @@ def test_trains_samples_and_edits_by_entry_point_alone(installed: Path, tmp_path
     assert len(before) == len(after) == 65
     changed = [i for i, (a, b) in enumerate(zip(before[1:], after[1:], strict=True)) if a != b]
     assert changed
-    assert 20 <= changed[0]
+    assert changed[0] >= 20
     assert changed[-1] < 40
 
 
