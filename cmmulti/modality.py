@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from cmmulti.description import facts
-from cmmulti.errors import unknown_name
+from cmmulti.errors import UserError, unknown_name
 from cmmulti.media import Media
 from cmmulti.model import Model
 from cmmulti.operators.affine import Affine
@@ -150,6 +150,19 @@ class DataSource(BaseModel):
 
 
 Split = Literal["train", "val", "test"]
+
+
+def require_whole(x: Tensor, rank: int) -> None:
+    """Refuse a tensor that no item can be made of, as a diverged model's is: the first line of every ``decode``.
+
+    Raises:
+        UserError: x is empty, of another rank than (parts, C, *spatial), or holds NaN or infinity.
+    """
+    if x.dim() != rank or not x.numel():
+        raise UserError(f"a tensor to decode: expected {rank} axes (parts, C, *spatial), none empty, got {tuple(x.shape)}")
+    if not bool(x.isfinite().all()):
+        bad = int((~x.isfinite()).sum())
+        raise UserError(f"a tensor to decode: {bad} of {x.numel()} values are NaN or infinite; expected finite ones")
 
 
 class Modality(ABC):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmmulti.conditioning import NULL_LABEL, Condition
+from cmmulti.nn.precision import full_precision
 
 
 class TimeFeatures(nn.Module):
@@ -61,7 +62,7 @@ class ConditionEmbedding(nn.Module):
 
     def forward(self, time: Tensor, condition: Condition, time_next: Tensor | None = None) -> Tensor:
         # Half-precision embeddings of time make the derivatives of continuous-time methods spike.
-        with torch.autocast(time.device.type, enabled=False):
+        with full_precision(time.device):
             return self._embed(time, condition, time_next)
 
     def _embed(self, time: Tensor, condition: Condition, time_next: Tensor | None) -> Tensor:

@@ -6,6 +6,7 @@
 
 from cmmulti.testing.gaussian import Gaussian, GaussianNetwork, gaussian_model
 from cmmulti.testing.methods import check_method
+from cmmulti.testing.modalities import ModalityCase, check_modality
 from cmmulti.testing.networks import NetworkCase, check_network
 from cmmulti.testing.operators import check_operator
 from cmmulti.testing.parameterizations import check_parameterization
@@ -15,9 +16,11 @@ from cmmulti.testing.suite import Suite
 __all__ = [
     "Gaussian",
     "GaussianNetwork",
+    "ModalityCase",
     "NetworkCase",
     "Suite",
     "check_method",
+    "check_modality",
     "check_network",
     "check_operator",
     "check_parameterization",

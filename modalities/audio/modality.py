@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cmmulti.media import Media
-from cmmulti.modality import DataSource, Item, Modality, Split, TrainingSet
+from cmmulti.modality import DataSource, Item, Modality, Split, TrainingSet, require_whole
 from cmmulti.randomness import SampleRandomness
 from modalities.audio import datasets, files, render
 from modalities.audio.augment import placed
@@ -65,6 +65,7 @@ class AudioModality(Modality):
 
         Several parts follow one another in time.
         """
+        require_whole(x, len(self.shape) + 1)
         values = log_mel_of(x.cpu(), self.settings)
         waves = griffin_lim(values, self.settings, randomness) if self.vocoder is None else self.vocoder(values)
         return from_floats(waves.flatten().numpy(), self.settings.mel.rate)
