@@ -8,8 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from cmmulti.errors import UserError
+
 SMALL = 16
 """Most numbers of an array that are told one by one."""
+
+
+class UnclaimedError(UserError):
+    """Raised by ``Modality.describe`` for a whole file of another's: of the right suffix, but with other things in it."""
 
 
 def facts(item: Any) -> dict[str, Any]:

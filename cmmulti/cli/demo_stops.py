@@ -72,7 +72,7 @@ STOPS = (
         "chest-ct",
         "A CT slice from 32 views",
         "Held-out slices are projected in simulation along 32 directions only, and reconstructed from those.",
-        "reconstruct chest-ct --task ct --input {chest-ct.nii.gz} --simulate --views 32 --steps 4 --seed 0",
+        "reconstruct chest-ct --task ct --input {chest-ct-1.nii.gz} --simulate --views 32 --steps 4 --seed 0",
         "chest-ct",
     ),
     Stop(

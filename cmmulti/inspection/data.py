@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
+
+import numpy as np
 
 from cmmulti import registry
+from cmmulti.description import UnclaimedError
 from cmmulti.errors import UserError
 from cmmulti.modality import Modality
 
@@ -28,9 +33,13 @@ def file(path: Path) -> dict[str, Any]:
     for adapter in claiming or adapters:
         try:
             return {"kind": adapter.name, "path": str(path), **adapter.describe(path)}
+        except UnclaimedError:
+            continue
         except UserError:
             if claiming:
                 raise
+    if path.suffix.lower() == ".npz":
+        return _arrays(path)
     raise _unknown(path, adapters)
 
 
@@ -57,6 +66,31 @@ def _archive(path: Path, adapters: list[Modality]) -> dict[str, Any]:
     if not counts:
         raise _unknown(path, adapters)
     return {"kind": "archive of data", "path": str(path), "files": counts}
+
+
+def _arrays(path: Path) -> dict[str, Any]:
+    """A prepared data set: names, shapes and types of its arrays. Headers alone are read."""
+    found = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                with archive.open(member) as stream:
+                    shape, dtype = _header(stream)
+                if math.prod(shape) * dtype.itemsize > member.file_size:
+                    raise UserError(f"{path}: {member.filename} promises {shape} of {dtype}, more than the file holds")
+                found[member.filename.removesuffix(".npy")] = f"{dtype} {shape}"
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise UserError(f"{path}: not a readable .npz archive ({error})") from error
+    return {"kind": "archive of arrays", "path": str(path), "arrays": found}
+
+
+def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(stream)
+    if version not in read:
+        raise ValueError(f"array format {version}")
+    shape, _, dtype = read[version](stream)
+    return shape, dtype
 
 
 def _counted(names: Iterable[str], adapters: list[Modality]) -> dict[str, int]:

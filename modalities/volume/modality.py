@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from cmmulti.description import facts
+from cmmulti.description import UnclaimedError, facts
 from cmmulti.errors import UserError
 from cmmulti.media import Media
-from cmmulti.modality import DataSource, Modality, Split
+from cmmulti.modality import DataSource, Modality, Split, require_whole
 from cmmulti.operators.affine import Affine
 from cmmulti.randomness import SampleRandomness
 from modalities.volume import files, representation
@@ -20,8 +20,10 @@ from modalities.volume.hole import hole_metrics
 from modalities.volume.item import Volume
 from modalities.volume.kspace import load_kspace
 from modalities.volume.metrics import volume_metrics
+from modalities.volume.npz import array_names
 from modalities.volume.render import render
 from modalities.volume.settings import VolumeSettings
+from modalities.volume.sinogram import load_sinogram
 from modalities.volume.tasks import TASKS
 from modalities.volume.training import VolumeSet
 
@@ -48,13 +50,21 @@ class VolumeModality(Modality):
         return files.load(path)
 
     def describe(self, path: Path) -> dict[str, Any]:
-        """A scan, or measured k-space (``.npz``)."""
-        return facts(load_kspace(path) if path.suffix.lower() == ".npz" else self.load(path))
+        """A scan; or measured k-space or a sinogram (``.npz``)."""
+        if path.suffix.lower() != ".npz":
+            return facts(self.load(path))
+        names = array_names(path)
+        if "kspace" in names:
+            return facts(load_kspace(path))
+        if "sinogram" in names:
+            return facts(load_sinogram(path))
+        raise UnclaimedError(f"{path}: no array 'kspace' or 'sinogram'; found {sorted(names)}")
 
     def encode(self, item: Volume) -> Tensor:
         return representation.encode(item, self.settings)
 
     def decode(self, x: Tensor, like: Volume | None = None, randomness: SampleRandomness | None = None) -> Volume:
+        require_whole(x, len(self.shape) + 1)
         return representation.decode(x, self.settings, like)
 
     def save(self, item: Volume, path: Path) -> Path:

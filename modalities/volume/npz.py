@@ -48,6 +48,19 @@ def read_npz(path: Path, required: Mapping[str, str], optional: Mapping[str, str
     return arrays
 
 
+def array_names(path: Path) -> set[str]:
+    """Names of the arrays in an archive; nothing else of it is read.
+
+    Raises:
+        UserError: it is no archive.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {name.removesuffix(".npy") for name in archive.namelist()}
+    except _DAMAGED as error:
+        raise UserError(f"{path}: not a readable .npz archive: {str(error) or type(error).__name__}") from error
+
+
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
     """Write an archive that :func:`read_npz` reads; it appears whole or not at all."""
     with replacing(path) as part, open(part, "wb") as stream:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -73,7 +76,7 @@ def test_results(cmmulti: Run, model: Path, tmp_path: Path) -> None:
 
 def test_data(cmmulti: Run, picture: Path) -> None:
     found = facts(cmmulti("inspect", picture, "--json"))
-    assert (found["kind"], found["channels"], found["size"]) == ("image", 1, [8, 8])
+    assert (found["kind"], found["width"], found["height"]) == ("image", 8, 8)
     assert facts(cmmulti("inspect", picture.parent, "--json"))["files"] == {"image": 1}
     packed = shutil.make_archive(str(picture.parent.parent / "packed"), "zip", picture.parent)
     assert facts(cmmulti("inspect", packed, "--json"))["files"] == {"image": 1}
@@ -96,3 +99,25 @@ def test_an_empty_folder_is_refused(cmmulti: Run, tmp_path: Path) -> None:
 def test_what_is_installed(cmmulti: Run) -> None:
     found = facts(cmmulti("inspect", "--json"))
     assert {"image", "audio", "volume"} <= set(found["modalities"])  # type: ignore[call-overload]
+
+
+def test_arrays(cmmulti: Run, tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", images=np.zeros((3, 8, 8), np.uint8))
+    assert facts(cmmulti("inspect", tmp_path / "set.npz", "--json"))["arrays"] == {"images": "uint8 (3, 8, 8)"}
+    kspace = np.ones((2, 16, 12), np.complex64)
+    mask = np.zeros(12, bool)
+    mask[3:9] = True
+    np.savez(tmp_path / "k.npz", kspace=kspace * mask, mask=mask)
+    found = facts(cmmulti("inspect", tmp_path / "k.npz", "--json"))
+    assert (found["kind"], found["kspace"]["shape"]) == ("volume", [2, 16, 12])  # type: ignore[index]
+    np.savez(tmp_path / "k.npz", kspace=kspace, mask=mask[:-1])
+    refused(cmmulti("inspect", tmp_path / "k.npz"), "k.npz", "mask", "12")
+    with zipfile.ZipFile(tmp_path / "lie.npz", "w") as archive:
+        archive.writestr("x.npy", npy_header((1 << 40,)))
+    refused(cmmulti("inspect", tmp_path / "lie.npz"), "lie.npz", "more than the file holds")
+
+
+def npy_header(shape: tuple[int, ...]) -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    return stream.getvalue()
