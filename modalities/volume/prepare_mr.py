@@ -20,11 +20,10 @@ GRID = (90, 120, 120)
 SITE = "-HH-"
 TEST = "013-1212 059-1284 165-1589 213-1642 256-1723 316-1862 384-2100 526-2392 538-2411 567-2536 568-2607 633-2689"
 VALIDATION = "097-1619 218-1815 226-1618 338-1971 387-2101 451-2212 565-2534 572-2605 603-2701 631-2651 635-2691 636-2733"
-PER_ARCHIVE = 66
 
 
 def ixi(source: Path, target: Path) -> Prepared:
-    """``*-T1.nii.gz`` of the Hammersmith site -> ``ixi-t1-2mm/ixi_t1_2mm_{0,1,...}.npz``.
+    """``*-T1.nii.gz`` of the Hammersmith site -> ``ixi-t1-2mm/ixi_t1_2mm_{0,1}.npz``, half each.
 
     Each head is turned to RAS+, brought to 2 mm, its surrounding air set to 0, scaled to 0..254 (even numbers) and put
     into a grid of 90 x 120 x 120. Twelve subjects each are for testing and validation, the same as ever.
@@ -34,17 +33,18 @@ def ixi(source: Path, target: Path) -> Prepared:
     if not paths:
         raise UserError(f"{source}: no file is named like IXI013-HH-1212-T1.nii.gz; expected the T1 images of IXI")
     files, splits = [], []
-    for number, first in enumerate(range(0, len(paths), PER_ARCHIVE)):
-        part = paths[first : first + PER_ARCHIVE]
+    middle = (len(paths) + 1) // 2
+    for number, part in enumerate((paths[:middle], paths[middle:])):
         heads = [_head(nifti.read(path)) for path in part]
         ids = [_subject(path) for path in part]
-        splits += [split_of(subject) for subject in ids]
+        parts = [split_of(subject) for subject in ids]
+        splits += parts
         arrays = {
-            "volumes": np.stack([h[0] for h in heads]),
-            "affines": np.stack([h[1] for h in heads]).astype(np.float32),
+            "volumes": np.array([h[0] for h in heads], np.uint8).reshape(-1, *GRID),
+            "affines": np.array([h[1] for h in heads], np.float32).reshape(-1, 4, 4),
             "slopes": np.array([h[2] for h in heads], np.float32),
-            "ids": np.array(ids),
-            "split": np.array(splits[first:]),
+            "ids": np.array(ids, str),
+            "split": np.array(parts, str),
         }
         files.append(write_arrays(target / "ixi-t1-2mm" / f"ixi_t1_2mm_{number}.npz", arrays))
     counts = ", ".join(f"{splits.count(name)} {name}" for name in ("train", "val", "test"))
