@@ -71,12 +71,14 @@ class Model(nn.Module):
             raise UserError(
                 "this is a consistency model: it knows where a trajectory ends, not the posterior mean; use endpoint()"
             )
+        # A two-time network denoises on its diagonal, where both times are the same.
+        diagonal = self._levels(x, sigma) if self.role == "two-time" else None
         if condition.guidance is None:
-            return self._estimate(x, sigma, condition)
+            return self._estimate(x, sigma, condition, diagonal)
         weight = condition.guidance.view(-1, *([1] * (x.dim() - 1)))
         condition = Condition(condition.label, condition.context, None, condition.modality)
-        conditional = self._estimate(x, sigma, condition)
-        unconditional = self._estimate(x, sigma, condition.dropped())
+        conditional = self._estimate(x, sigma, condition, diagonal)
+        unconditional = self._estimate(x, sigma, condition.dropped(), diagonal)
         return unconditional + weight * (conditional - unconditional)
 
     def endpoint(self, x: Tensor, sigma: Tensor | float, condition: Condition = NO_CONDITION) -> Tensor:

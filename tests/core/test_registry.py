@@ -1,0 +1,42 @@
+"""Pieces by name: found from metadata, loaded only when asked for, broken ones reported by name."""
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from cmmulti import registry
+from cmmulti.errors import UserError
+
+
+def test_everything_that_is_registered_loads():
+    for group in registry.GROUPS:
+        for name in registry.names(group):
+            if group == "models":
+                assert registry.model_folder(name).is_dir()
+            else:
+                assert registry.load(group, name) is not None
+
+
+def test_listing_names_imports_nothing_heavy():
+    code = "import sys; from cmmulti import registry; registry.names('modalities'); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_unknown_names_are_refused_with_the_nearest():
+    with pytest.raises(UserError, match="unknown solver 'replacment'; did you mean 'replacement'"):
+        registry.load("solvers", "replacment")
+    with pytest.raises(UserError, match="unknown modality 'imag'; did you mean 'image'"):
+        registry.load("modalities", "imag")
+    with pytest.raises(UserError, match="unknown registry group"):
+        registry.names("gadgets")
+
+
+def test_a_broken_plug_in_is_reported_and_the_rest_work(monkeypatch):
+    real = registry._entries("operators")
+    broken = EntryPoint("broken", "no_such_package.module:Thing", "cmmulti.operators")
+    monkeypatch.setattr(registry, "_entries", lambda group: {**real, "broken": broken})
+    with pytest.raises(UserError, match=r"'broken' \(no_such_package.module:Thing\) cannot be loaded"):
+        registry.load("operators", "broken")
+    assert registry.load("operators", "mask").__name__ == "Mask"
