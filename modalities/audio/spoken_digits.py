@@ -105,7 +105,7 @@ def _read(path: Path) -> dict[str, NDArray]:
     if not path.is_file():
         raise UserError(f"{path}: not found; `cmmulti data prepare fsdd` makes it")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             archive = {name: file[name] for name in KEYS}
     except (KeyError, ValueError, OSError, EOFError) as error:
         raise UserError(f"{path}: cannot be read as the fsdd archive: {error}") from error
