@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,9 @@ def check(out: Path, resume: bool) -> None:
 
 def begin(out: Path, config: RunConfig, record: RunRecord) -> None:
     """Make the folder, clear what a killed run left half-written, and save the resolved config and the record."""
+    earlier = read_record(out)
+    if earlier.command:  # a resumed run is still the run that was begun
+        record = replace(record, command=earlier.command)
     try:
         out.mkdir(parents=True, exist_ok=True)
         checkpoint.remove_leftovers(out)

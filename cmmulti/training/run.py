@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
-from collections.abc import Sequence
+import signal
+import sys
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from cmmulti.config import RunConfig
+from cmmulti.errors import UserError
 from cmmulti.training import folder
 from cmmulti.training.build import Parts, build, order_of, parameter_count, pipeline_config
 from cmmulti.training.callbacks.begin import Begin
@@ -50,14 +55,12 @@ def train(config: RunConfig, out: Path, resume: bool = False, command: str = "")
     begin = Begin(out if resume else None)
     data = RunData(parts.examples, order_of(parts), config.trainer.max_steps, config.data.workers, begin.step)
     module = TrainingModule(config, parts.model, parts.method, parts.teacher)
-    if first_process():
-        folder.begin(out, config, record_of(parts, command))
     if begin.step >= config.trainer.max_steps:
         say(f"{out}: all {begin.step} steps are done")
         return module
     if config.trainer.compile:
         module.model.network.compile()
-    with quiet(), torch.random.fork_rng(devices=[]):
+    with quiet(), torch.random.fork_rng(devices=[]), _told():
         trainer = Trainer(
             accelerator=config.trainer.accelerator,
             devices=config.trainer.devices,
@@ -77,8 +80,31 @@ def train(config: RunConfig, out: Path, resume: bool = False, command: str = "")
             num_sanity_val_steps=0,
             limit_val_batches=0,
         )
+        if first_process():
+            folder.begin(out, config, record_of(parts, command))
         trainer.fit(module, datamodule=data)
     return module
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Lightning's way of ending, in this package's words.
+
+    Raises:
+        UserError: the devices or options asked for are not there. KeyboardInterrupt: the user pressed Ctrl-C, which
+            Lightning turns into an exit.
+    """
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise UserError(f"trainer: {error}") from error
+    except SIGTERMException:
+        say("terminated; the run was saved, go on with --resume")
+        sys.exit(128 + signal.SIGTERM)
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
 
 
 def _callbacks(parts: Parts, begin: Begin, data: RunData, out: Path) -> Sequence[Callback]:

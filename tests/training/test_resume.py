@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 
+from cmmulti import registry
 from cmmulti.config import RunConfig
 from cmmulti.errors import UserError
 from cmmulti.training import checkpoint
@@ -72,7 +73,7 @@ def test_previews_and_log_do_not_disturb_the_run(toy_config: Config, tmp_path: P
     train(toy_config(), tmp_path / "with")
     torch.manual_seed(99)
     train(toy_config("preview.every_steps=0", "log.every_steps=5", "checkpoint.every_steps=12"), tmp_path / "without")
-    assert (tmp_path / "with" / "previews" / "step-00000006-2steps-0.png").is_file()
+    assert (tmp_path / "with" / "previews" / "step-00000006-2steps.png").is_file()
     assert_identical(final(tmp_path / "with"), final(tmp_path / "without"))
 
 
@@ -96,6 +97,38 @@ def test_kill_at_any_moment_and_resume(toy_values: dict[str, Any], toy_config: C
     assert not (run / "step-00000060.ckpt").exists()
     train(toy_config(), run, resume=True)
     assert_identical(final(whole, 60), final(run, 60))
+
+
+def test_a_polite_kill_saves_the_run(toy_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy: Any) -> None:
+    sets = ("method={name: plain}", "checkpoint.every_steps=100")
+    whole, run = tmp_path / "whole", tmp_path / "stopped"
+    train(toy_config(*sets), whole)
+    loss = toy.Plain.loss
+
+    def killed_at_step_5(method: Any, model: Any, x0: Any, condition: Any, progress: Any, randomness: Any) -> Any:
+        if progress.step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return loss(method, model, x0, condition, progress, randomness)
+
+    monkeypatch.setattr(toy.Plain, "loss", killed_at_step_5)
+    with pytest.raises(SystemExit) as caught:
+        train(toy_config(*sets), run)
+    assert caught.value.code == 143
+    assert [p.name for p in run.glob("*.ckpt")] == ["step-00000006.ckpt"]
+    monkeypatch.undo()
+    monkeypatch.setattr(registry, "_entries", toy.entries(registry._entries))
+    train(toy_config(*sets), run, resume=True)
+    assert_identical(final(whole), final(run))
+
+
+def test_ctrl_c_is_an_interruption(toy_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy: Any) -> None:
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(toy.Plain, "loss", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(toy_config("method={name: plain}"), tmp_path / "run")
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_damaged_newest_checkpoint_falls_back_to_the_previous_one(

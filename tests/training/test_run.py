@@ -36,7 +36,7 @@ def test_the_folder_of_a_run(toy_config: Config, tmp_path: Path) -> None:
     assert (run / "log.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
     assert [r["step"] for r in rows] == [3, 6, 9, 12]
     assert all(r["loss"] > 0 and r["grad_norm"] > 0 and r["images_per_second"] > 0 for r in rows)
-    with Image.open(run / "previews" / "step-00000012-2steps-0.png") as picture:
+    with Image.open(run / "previews" / "step-00000012-2steps.png") as picture:
         assert picture.size == (8, 2)
     assert list((run / "tensorboard").glob("events*"))
     assert not [p for p in run.iterdir() if p.name.startswith(".")]
@@ -176,6 +176,13 @@ def test_a_method_that_needs_a_teacher(toy_config: Config, tmp_path: Path) -> No
     assert module.teacher is not None
     assert not any(p.requires_grad for p in module.teacher.parameters())
     assert not any("teacher" in name for name in state["model"] | state["method"])
+
+
+def test_a_device_that_is_not_there_is_a_user_error(toy_config: Config, tmp_path: Path) -> None:
+    missing = "gpu" if torch.backends.mps.is_available() else "mps"
+    with pytest.raises(UserError, match=r"trainer: .*(gpu|MPS)"):
+        train(toy_config(f"trainer.accelerator={missing}"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import wave
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,13 @@ from cmmulti.pipeline.folder import PipelineConfig
 from cmmulti.randomness import SampleRandomness
 from cmmulti.training.callbacks.base import AfterStep, is_due
 from cmmulti.training.callbacks.log import Log
+from cmmulti.training.callbacks.sheet import sheet
 from cmmulti.training.export import load_average
 from cmmulti.training.module import TrainingModule
 
 
 class Previews(AfterStep):
-    """``previews/step-NNNNNNNN-Ksteps.png`` (and ``.wav``): samples of the average that will be exported."""
+    """``previews/step-NNNNNNNN-Ksteps.png`` (and ``-I.wav``): samples of the average that will be exported."""
 
     def __init__(self, folder: Path, modality: Modality, config: PipelineConfig, log: Log) -> None:
         super().__init__()
@@ -63,29 +65,30 @@ class Previews(AfterStep):
             )
             decoded = self.modality.decode(samples.x.cpu(), None, SampleRandomness([seed], "decode"))
             panels[f"seed {seed}"] = decoded
-        stem = f"step-{module.step:08d}-{steps}steps"
+        media = self.modality.render(panels)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for i, medium in enumerate(self.modality.render(panels)):
-                self._keep(medium, f"{stem}-{i}", f"preview/{steps}steps/{i}", module.step)
+            self._keep(media, f"step-{module.step:08d}-{steps}steps", f"preview/{steps}steps", module.step)
         except OSError as error:
             raise UserError(f"{self.folder}: cannot write previews ({error.strerror or error})") from error
 
-    def _keep(self, medium: Media, name: str, tag: str, step: int) -> None:
+    def _keep(self, media: Sequence[Media], name: str, tag: str, step: int) -> None:
+        """One picture of all pictures, and each sound, as files and in TensorBoard."""
         writer = self.log_rows.writer
-        if isinstance(medium, Player):
-            with replacing(self.folder / f"{name}.wav") as part:
-                part.write_bytes(medium.wav)
-            if writer is not None and (sound := _samples(medium.wav)) is not None:
-                writer.add_audio(tag, torch.from_numpy(sound[0]), step, sound[1])
-            if medium.picture is not None:
-                self._keep(medium.picture, name, tag, step)
-        elif isinstance(medium, Picture):
+        players = [m for m in media if isinstance(m, Player)]
+        pictures = [m if isinstance(m, Picture) else m.picture for m in media]
+        if pngs := [p.png for p in pictures if p is not None]:
+            png = sheet(pngs)
             with replacing(self.folder / f"{name}.png") as part:
-                part.write_bytes(medium.png)
+                part.write_bytes(png)
             if writer is not None:
-                with Image.open(io.BytesIO(medium.png)) as image:
-                    writer.add_image(tag, np.asarray(image.convert("RGB")), step, dataformats="HWC")
+                with Image.open(io.BytesIO(png)) as image:
+                    writer.add_image(tag, np.asarray(image), step, dataformats="HWC")
+        for i, player in enumerate(players):
+            with replacing(self.folder / f"{name}-{i}.wav") as part:
+                part.write_bytes(player.wav)
+            if writer is not None and (sound := _samples(player.wav)) is not None:
+                writer.add_audio(f"{tag}/{i}", torch.from_numpy(sound[0]), step, sound[1])
 
 
 def _samples(wav: bytes) -> tuple[np.ndarray, int] | None:
