@@ -1,4 +1,4 @@
-"""Every registered adapter under the contract suite."""
+"""The three adapters under the contract suite."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def cases(picture):
     }
 
 
-@pytest.mark.parametrize("name", registry.names("modalities"))
+@pytest.mark.parametrize("name", ["image", "audio", "volume"])
 @pytest.mark.parametrize("check", check_modality.checks)
 def test_contract(cases, name, check):
     check_modality.checks[check](cases[name])
