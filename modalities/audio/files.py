@@ -19,6 +19,8 @@ BLOCK = 1 << 16
 """Frames per read: a header that promises too much costs one block."""
 LARGEST = 1 << 29
 """Most samples (frames x channels) of a clip: 3 hours of mono sound at 48 kHz."""
+LOUDEST = 1e4
+"""Largest size of a float sample: 80 dB above full scale is no sound but a mistake."""
 
 
 def load(path: Path) -> Clip:
@@ -46,6 +48,8 @@ def load(path: Path) -> Clip:
         raise UserError(f"{path}: holds no samples")
     if not np.isfinite(samples).all():
         raise UserError(f"{path}: holds NaN or infinity (sample {int(np.argmax(~np.isfinite(samples).all(1)))})")
+    if samples.dtype.kind == "f" and (peak := float(np.abs(samples).max())) > LOUDEST:
+        raise UserError(f"{path}: holds a sample of {peak:.3g}; expected floats with full scale at 1")
     if subtype not in LOSSLESS:
         samples = stored(samples.astype(np.float64), np.dtype(np.int32), 24)
     elif container == "FLAC":

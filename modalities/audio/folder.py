@@ -55,17 +55,17 @@ class FolderSet(TrainingSet):
     """One split of a folder; the clips are held in memory, mono, at the model's rate.
 
     Long files are cut at random, short ones placed at random in silence. Classes are numbered in the order of their
-    names; ``classes`` has them.
+    names; ``class_names`` has them.
     """
 
     def __init__(self, root: Path, split: Split, settings: AudioSettings, options: FolderOptions, skip: bool) -> None:
         self.settings, self.options = settings, options
         entries = _entries(root, options)
-        self.classes = sorted({e.label for e in entries} - {""})
-        if len(self.classes) > settings.classes:
+        self.class_names = sorted({e.label for e in entries} - {""})
+        if len(self.class_names) > settings.classes:
             raise UserError(
-                f"{root}: {len(self.classes)} classes ({', '.join(self.classes[:5])}, ...); the model's settings have "
-                f"classes: {settings.classes}"
+                f"{root}: {len(self.class_names)} classes ({', '.join(self.class_names[:5])}, ...); "
+                f"the model's settings have classes: {settings.classes}"
             )
         self.skipped: list[str] = []
         self.waves: list[Tensor] = []
@@ -87,7 +87,7 @@ class FolderSet(TrainingSet):
                 )
             self.waves.append(wave)
             self.paths.append(entry.path)
-            labels.append(self.classes.index(entry.label) if entry.label else NULL_LABEL)
+            labels.append(self.class_names.index(entry.label) if entry.label else NULL_LABEL)
         if not self.waves:
             raise UserError(f"{root}: no readable sound file in the {split} split ({len(self.skipped)} were skipped)")
         self.labels = torch.tensor(labels, dtype=torch.int64)

@@ -54,11 +54,24 @@ class AudioModality(Modality):
     def load(self, path: Path) -> Clip:
         return files.load(path)
 
+    def describe(self, path: Path) -> dict[str, Any]:
+        clip = files.load(path)
+        return {
+            "format": f"{clip.container}, {clip.subtype}",
+            "seconds": round(clip.seconds, 4),
+            "frames": clip.frames,
+            "rate": clip.rate,
+            "channels": clip.channels,
+            "peak": round(float(abs(clip.floats()).max()), 4),
+        }
+
     def encode(self, item: Clip) -> Tensor:
         """The mean of the channels at the model's rate, centred in the model's window (or its middle cut out)."""
         wave = torch.from_numpy(item.mid().astype(np.float32))
         wave = resampled(wave, item.rate, self.settings.mel.rate)
-        return to_model(placed(wave, self.settings.samples, None)[None], self.settings)
+        x = to_model(placed(wave, self.settings.samples, None)[None], self.settings)
+        # Float files may pass full scale.
+        return x.clamp(*self.valid_range)
 
     def decode(self, x: Tensor, like: Item | None = None, randomness: SampleRandomness | None = None) -> Clip:
         """Mono at the model's rate. ``like`` does not change it: rate and gain are the model's own.

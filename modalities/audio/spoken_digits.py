@@ -61,6 +61,7 @@ class SpokenDigits(TrainingSet):
             [torch.from_numpy(archive["labels"][chosen].astype(np.int64)), torch.full((joined,), NULL_LABEL)]
         )
         self.names = [str(n) for n in archive["names"][chosen]] + [f"joined takes {i}" for i in range(joined)]
+        self.class_names = [str(digit) for digit in range(10)]
         self.path = path
 
     def tensor(self, index: int, generator: torch.Generator | None) -> Tensor:

@@ -128,6 +128,12 @@ def test_nan_and_infinity_are_refused(tmp_path: Path) -> None:
         load(tmp_path / "a.wav")
 
 
+def test_floats_that_are_no_sound_are_refused(tmp_path: Path) -> None:
+    sf.write(tmp_path / "a.wav", np.full(100, 32767.0, np.float32), 8000, subtype="FLOAT")
+    with pytest.raises(UserError, match=r"holds a sample of 3\.28e\+04; expected floats with full scale at 1"):
+        load(tmp_path / "a.wav")
+
+
 def test_an_extra_chunk_with_an_odd_length_is_read_over(tmp_path: Path) -> None:
     path = wave(tmp_path)
     raw = path.read_bytes()
