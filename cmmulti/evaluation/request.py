@@ -27,6 +27,9 @@ from cmmulti.report.sections import Section
 
 Tell = Callable[[str], None]
 
+JUDGES = 200
+"""Held-out items on which a classifier proves itself where only its features are wanted."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -150,7 +153,7 @@ def _label_features(request: Request, pipeline: Pipeline, source: DataSource) ->
     """Features for distances between results and truths, where the model's data have classes to learn them from."""
     if not pipeline.config.classes:
         return None
-    data = real_data(pipeline.modality, source, request.split, request.n, conditional=True)
+    data = real_data(pipeline.modality, source, request.split, JUDGES, conditional=True)
     training = Training(request.classifier_steps)
     features, _ = features_of(pipeline.modality, source, data, classifiers(request.out), training)
     return features if isinstance(features, ClassifierFeatures) else None

@@ -84,21 +84,30 @@ def evaluate_task(
     rows = {(name, s): Scores(f"{name}, {s} step{'s' * (s > 1)}", s) for name in models for s in steps}
     baselines: dict[str, Scores] = {}
     example: Outcome | None = None
+    refused: list[str] = []
     for number, index in enumerate(indices):
         item = data.case(index)
         for (name, s), scores in rows.items():
-            outcome = models[name].solve(verb, item, task, options, steps=s, seed=seed + number)
+            try:
+                outcome = models[name].solve(verb, item, task, options, steps=s, seed=seed + number)
+            except UserError as error:  # a clip shorter than the hole, a scan with other voxels
+                refused.append(f"{data.cases[index]}: {error}")
+                break
             truth = item if outcome.truth is None else outcome.truth
             scores.nfe, scores.seconds = outcome.nfe, scores.seconds + outcome.seconds
             scores.add(figures(first, outcome.items[0], truth, outcome.mark, features))
             if (name, s) == next(iter(rows)):
                 for simple, answer in outcome.baseline_items.items():
-                    baselines.setdefault(simple, Scores(simple)).add(figures(first, answer, truth, outcome.mark, features))
+                    row = baselines.setdefault(simple, Scores(simple))
+                    row.add(figures(first, answer, truth, outcome.mark, features))
             if example is None and s == max(steps):
                 example = outcome
     if example is None:
-        raise UserError(f"task {task}: no held-out cases to evaluate it on")
-    return TaskRun([*rows.values(), *baselines.values()], example, example.notes)
+        raise UserError(f"task {task}: nothing to evaluate it on" + (f"; {refused[0]}" if refused else ""))
+    notes = list(example.notes)
+    if refused:
+        notes.append(f"{len(refused)} of {len(indices)} cases were refused, the first: {refused[0]}")
+    return TaskRun([*rows.values(), *baselines.values()], example, notes)
 
 
 def figures(pipeline: Pipeline, result: Item, truth: Item, mark: Any, features: Features | None) -> dict[str, float]:

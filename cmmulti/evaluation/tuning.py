@@ -36,8 +36,11 @@ def tuned(
     scores = []
     for value in values:
         each = [_psnr(pipeline, data.case(i), task, {**options, key: value}, name, steps, seed) for i in indices]
-        scores.append(fmean(each))
-        tell(f"{name}, {key} = {value}: {scores[-1]:.2f} dB on {len(indices)} validation items")
+        found = [psnr for psnr in each if psnr is not None]
+        if not found:
+            raise UserError(f"--tune {line!r}: every validation case was refused")
+        scores.append(fmean(found))
+        tell(f"{name}, {key} = {value}: {scores[-1]:.2f} dB on {len(found)} validation cases")
     return key, values[scores.index(max(scores))]
 
 
@@ -50,10 +53,16 @@ def parsed(line: str) -> tuple[str, str, list[Any]]:
     return name, key.replace("-", "_"), [yaml.safe_load(v) for v in text.split(",")]
 
 
-def _psnr(pipeline: Pipeline, item: Any, task: str, options: Mapping[str, Any], name: str, steps: int, seed: int) -> float:
+def _psnr(
+    pipeline: Pipeline, item: Any, task: str, options: Mapping[str, Any], name: str, steps: int, seed: int
+) -> float | None:
+    """Of one answer to one case; None where the task refuses the case."""
     # A baseline does not look at the samples: one step is enough to have it.
     steps = steps if name == RESULT else 1
-    outcome = pipeline.solve(task_called(pipeline, task).verb, item, task, options, steps=steps, seed=seed)
+    try:
+        outcome = pipeline.solve(task_called(pipeline, task).verb, item, task, options, steps=steps, seed=seed)
+    except UserError:
+        return None
     truth = item if outcome.truth is None else outcome.truth
     if name == RESULT:
         answer = outcome.items[0]

@@ -10,8 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from cmmulti.conditioning import NO_CONDITION, Condition
+from cmmulti.errors import UserError
 from cmmulti.media import Media
-from cmmulti.modality import DataSource, Modality, ModalitySettings, Split, TrainingSet
+from cmmulti.modality import (
+    Assignment,
+    DataSource,
+    Modality,
+    ModalitySettings,
+    Split,
+    Task,
+    TaskOptions,
+    TrainingSet,
+)
 from cmmulti.model import Model
 from cmmulti.operators.affine import Affine
 from cmmulti.parameterization import EDM
@@ -136,3 +146,33 @@ def trained_on(n: int = 64) -> Tensor:
     """(2, n / 2, 1, LENGTH): the training set itself, by class."""
     data = Waves("train", n)
     return torch.stack([torch.stack([data.item(i) for i in range(label, n, 2)]) for label in (0, 1)])
+
+
+class Fill(Task):
+    """Half of the wave is hidden; the model fills it. One wave in four is refused."""
+
+    name = "fill"
+    verb = "edit"
+    summary = "fill the second half"
+
+    class Options(TaskOptions):
+        level: float = 80.0
+
+    def prepare(self, modality: WaveModality, source: Path | Tensor, options: Options, model: Model) -> Assignment:
+        assert isinstance(source, Tensor)
+        if float(source[0, 0]) > 0.7:
+            raise UserError("this wave starts too high")
+        known = torch.arange(LENGTH) < LENGTH // 2
+        return Assignment(
+            shape=(1, *modality.shape),
+            finish=lambda x, randomness: torch.where(known, source, x[0]),
+            mark=~known,
+            label=1,
+            levels=lambda steps: [options.level, 0.5][:steps],
+            baselines={"silence": lambda: torch.where(known, source, 0.0)},
+            notes=("half of it was hidden",),
+        )
+
+
+class FillModality(WaveModality):
+    tasks = {"fill": Fill()}

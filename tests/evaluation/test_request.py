@@ -1,0 +1,106 @@
+"""From a request to a folder with figures and a page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from evaluation_toys import FillModality, WaveModality, pipeline, unseen
+
+from cmmulti.errors import UserError
+from cmmulti.evaluation.request import Request, evaluate, named_in, pairs
+from cmmulti.evaluation.tuning import parsed
+from cmmulti.modality import ModalitySettings
+
+
+def request(folder: Path, modality: type[WaveModality] = WaveModality, **changes: Any) -> Request:
+    pipe = pipeline(unseen(50_000), modality(ModalitySettings()))
+    settings: dict[str, Any] = {"n": 64, "steps": [1], "classifier_steps": 100, **changes}
+    return Request(pipeline=pipe, model="recalls", data=folder, out=folder / "out", **settings)
+
+
+def written(path: Path | None) -> dict[str, Any]:
+    assert path is not None
+    assert (path / "index.html").is_file()
+    results: dict[str, Any] = json.loads((path / "results.json").read_text())
+    return results
+
+
+def test_samples(tmp_path: Path) -> None:
+    teacher = pipeline(unseen(60_000), WaveModality(ModalitySettings()), role="teacher")
+    told: list[str] = []
+    results = written(evaluate(request(tmp_path, teacher=teacher, steps=[1, 2]), told.append))
+    assert results["model"] == "recalls"
+    assert results["nfe"] == 1
+    assert results["metrics"]["accuracy"] > 0.9
+    rows = results["details"]["rows"]
+    assert [(r["name"], r["nfe"]) for r in rows] == [("model", 1), ("model", 2), ("teacher", 35), ("held-out items", None)]
+    assert results["baselines"].keys() == {"model, 2 steps", "teacher, 18 steps", "held-out items"}
+    assert results["details"]["data"]["name"] == "waves"
+    assert results["details"]["feature_hash"]
+    assert len(results["outputs"]) == 8
+    assert all((tmp_path / "out" / o["file"]).is_file() for o in results["outputs"])
+    assert [o["label"] for o in results["outputs"][:3]] == [0, 1, 0]
+    assert list((tmp_path / "classifiers").iterdir())
+    assert any("teacher" in line for line in told)
+
+
+def test_a_task_beside_its_simpler_answers(tmp_path: Path) -> None:
+    results = written(evaluate(request(tmp_path, FillModality, task="fill", n=12, steps=[1, 2]), lambda line: None))
+    assert results["task"] == "evaluate fill"
+    assert results["baselines"].keys() == {"model, 2 steps", "silence"}
+    assert results["metrics"].keys() == {"psnr", "feature_distance"}
+    (row, *_) = results["details"]["rows"]
+    refused = next(note for note in results["notes"] if "refused" in note)
+    assert row["n"] == 12 - int(refused.split()[0])
+    assert "this wave starts too high" in refused
+    assert "half of it was hidden" in results["notes"]
+    value, low, high = row["metrics"]["psnr"]
+    assert low < value < high
+
+
+def test_an_option_is_chosen_on_validation_cases(tmp_path: Path) -> None:
+    told: list[str] = []
+    made = request(tmp_path, FillModality, task="fill", n=8, tune=["result:level=0.5,80"], tune_n=3)
+    # The toy answers in the data's units at its highest level alone.
+    results = written(evaluate(made, told.append))
+    assert results["details"]["chosen_on_validation"] == {"level": 80}
+    assert sum("validation cases" in line for line in told) == 2
+    with pytest.raises(UserError, match="did you mean 'silence'"):
+        evaluate(request(tmp_path, FillModality, task="fill", tune=["silense:level=1"], overwrite=True), told.append)
+
+
+def test_mistakes_are_told_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="did you mean 'fill'"):
+        evaluate(request(tmp_path, FillModality, task="fil", n=4), lambda line: None)
+    with pytest.raises(UserError, match="expected the folder that holds the data sets"):
+        evaluate(request(tmp_path / "missing"), lambda line: None)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").touch()
+    with pytest.raises(UserError, match="out"):
+        evaluate(request(tmp_path), lambda line: None)
+    student = pipeline(unseen(60_000), WaveModality(ModalitySettings()))
+    with pytest.raises(UserError, match="denoising teacher"):
+        evaluate(request(tmp_path, teacher=student, overwrite=True), lambda line: None)
+
+
+def test_the_data_set_is_the_cards_unless_named() -> None:
+    assert named_in("---\ndatasets: [fsdd, other]\nlicense: x\n---\n# Title\n") == "fsdd"
+    for card in ("", "# Title", "---\nlicense: x\n---\n", "---\ndatasets: fsdd\n---\n", "---\na: [\n---\n"):
+        assert named_in(card) is None
+
+
+def test_pairs_and_tunings_are_read_as_they_are_typed() -> None:
+    assert pairs(["val-takes=3", "crop=[1, 2]", "name=a=b"], "--data-option") == {
+        "val_takes": 3,
+        "crop": [1, 2],
+        "name": "a=b",
+    }
+    assert parsed("tv:tv-weight=0.1,1") == ("tv", "tv_weight", [0.1, 1])
+    for line in ("tv", "tv:weight", "weight=1", "tv:=1", ":weight=1", "tv:weight="):
+        with pytest.raises(UserError, match="NAME:KEY"):
+            parsed(line)
+    with pytest.raises(UserError, match="KEY=VALUE"):
+        pairs(["nothing"], "--data-option")
