@@ -64,7 +64,7 @@ def save(clip: Clip, path: Path) -> Path:
         UserError: the file cannot be written.
     """
     container, subtype = output_format(clip)
-    path = path.with_suffix({"WAV": ".wav", "FLAC": ".flac"}.get(container, f".{container.lower()}"))
+    path = path.with_suffix(".flac" if container == "FLAC" else ".wav")
     try:
         with replacing(path) as part:
             soundfile.write(part, clip.samples, clip.rate, subtype=subtype, format=container)

@@ -25,6 +25,9 @@ AROUND = 0.4
 CLOSE_UP = 2.0
 """Clips longer than this, in seconds, have a close-up of their first hole."""
 
+LONG = 10.0
+"""Clips longer than this, in seconds, are compressed for the page, without loss."""
+
 Spans = Sequence[tuple[int, int]]
 """Holes ``[start, end)`` in samples of the clip."""
 
@@ -34,17 +37,18 @@ def render(panels: Mapping[str, Clip], mark: Spans | None) -> list[Media]:
     spectra = {caption: _power(clip, 0, clip.frames) for caption, clip in panels.items()}
     loudest = max((float(s.max()) for s in spectra.values()), default=0.0) or 1.0
     return [
-        Player(_wave(clip), caption, _picture(caption, clip, spectra[caption], loudest, mark or ()))
+        _player(caption, clip, _picture(caption, clip, spectra[caption], loudest, mark or ()))
         for caption, clip in panels.items()
     ]
 
 
-def _wave(clip: Clip) -> bytes:
-    """The clip as PCM16 WAV, which every browser plays."""
+def _player(caption: str, clip: Clip, picture: Picture) -> Player:
+    """16 bits, which every browser plays: WAV, or FLAC where the clip is long."""
     buffer = io.BytesIO()
+    container = "WAV" if clip.seconds <= LONG else "FLAC"
     samples = stored(clip.floats(), np.dtype(np.int16), 16)
-    soundfile.write(buffer, samples, clip.rate, subtype="PCM_16", format="WAV")
-    return buffer.getvalue()
+    soundfile.write(buffer, samples, clip.rate, subtype="PCM_16", format=container)
+    return Player(buffer.getvalue(), caption, picture, f"audio/{container.lower()}")
 
 
 def _power(clip: Clip, start: int, end: int) -> NDArray[np.float64]:

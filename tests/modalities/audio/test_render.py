@@ -58,6 +58,14 @@ def test_the_shortest_and_the_silent_are_drawn(modality: AudioModality, frames: 
     modality.render({"short": from_floats(np.zeros(frames), 44100)})
 
 
+def test_a_long_clip_is_compressed_without_loss(modality: AudioModality, voice) -> None:
+    clip = from_floats(voice(8000, 11), 8000)
+    (player,) = modality.render({"a": clip})
+    assert isinstance(player, Player)
+    assert player.mime == "audio/flac"
+    np.testing.assert_array_equal(sf.read(io.BytesIO(player.wav), dtype="int16", always_2d=True)[0], clip.samples)
+
+
 def test_a_long_clip_has_a_close_up_of_its_hole(modality: AudioModality, voice) -> None:
     clip = from_floats(voice(8000, 3), 8000)
     assert len(pixels(modality.render({"a": clip}, mark=[(8000, 8800)])[0])) > 1.5 * len(
