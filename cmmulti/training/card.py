@@ -17,7 +17,7 @@ def model_card(
     """Markdown with a YAML head: what the model is, what it was trained on, how, and what it is not for."""
     head = {
         "library_name": "cmmulti",
-        "license": str(config.data.options.get("license", "other")),
+        "license": "other",
         "datasets": [config.data.name],
         "tags": [
             "consistency-models" if model.role != "teacher" else "diffusion",
@@ -50,6 +50,7 @@ def model_card(
         f"| | |\n| --- | --- |\n{table}\n\n"
         f"Use: `cmmulti sample FOLDER --n 16 --steps {'18' if model.role == 'teacher' else '2'} --seed 0 --out DIR`.\n\n"
         "Held-out figures: not measured yet; `cmmulti evaluate` makes them.\n\n"
-        "Licence: the weights derive from the data set above; its licence applies to what may be done with them.\n\n"
+        f"Licence: for the publisher to fill in. The weights derive from {config.data.name}, whose licence says what "
+        "may be done with them.\n\n"
         "Research use. Not a medical device, and not a source of evidence about any person.\n"
     )

@@ -52,7 +52,7 @@ def restore(module: TrainingModule, optimizer: Optimizer, state: Mapping[str, An
         module.ema.load_state_dict(state["ema"])
         optimizer.load_state_dict(spread_optimizer(state["optimizer"], optimizer))
         module.step, module.stage_start = int(state["step"]), int(state["stage_start"])
-    except (RuntimeError, KeyError, ValueError, TypeError) as error:
+    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: checkpoint of another architecture or method ({error})") from error
 
 
@@ -92,7 +92,10 @@ def load(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # a damaged archive fails in many ways, all of them the file's fault
         raise UserError(f"{path}: damaged checkpoint ({error}); expected a whole file written by a run") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT or not isinstance(state.get("step"), int):
+    kinds = {"format": int, "step": int, "model": dict}
+    if not isinstance(state, dict) or any(not isinstance(state.get(k), kind) for k, kind in kinds.items()):
+        raise UserError(f"{path}: not a checkpoint of a run (format {FORMAT} expected)")
+    if state["format"] != FORMAT:
         raise UserError(f"{path}: not a checkpoint of a run (format {FORMAT} expected)")
     return state
 

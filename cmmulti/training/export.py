@@ -48,17 +48,20 @@ def export(run: Path, out: Path, profile: str | None = None, half: bool = False)
     settings = pipeline_config(config, method, record.classes).model_copy(update={"name": out.name})
     model = settings.build_model()
     chosen = profile or config.ema.export or "raw"
-    if chosen != "raw" and chosen not in state["ema"]:
-        raise UserError(f"{run}: no average called {chosen!r}; expected one of {', '.join([*state['ema'], 'raw'])}")
     try:
+        if chosen != "raw" and chosen not in state["ema"]:
+            raise UserError(f"{run}: no average called {chosen!r}; expected one of {', '.join([*state['ema'], 'raw'])}")
         network = {k.removeprefix("network."): v for k, v in state["model"].items() if k.startswith("network.")}
         model.network.load_state_dict(network)
         if chosen != "raw":
             with torch.no_grad():
                 for mine, average in zip(model.network.parameters(), state["ema"][chosen], strict=True):
                     mine.copy_(average)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: checkpoint of another architecture than {run / CONFIG} ({error})") from error
+    for name, tensor in model.network.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise UserError(f"{path}: {name} of {chosen} holds NaN or infinity; nothing was exported")
     card = model_card(config, record, model, state["step"], chosen, out.name, seconds_of(run, state["step"]))
     pipeline = Pipeline(model.eval(), build_modality(config), settings, card)
     pipeline.save_pretrained(out, half)

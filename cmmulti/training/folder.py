@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from cmmulti.config import RunConfig, read_yaml, resolve, to_yaml
 from cmmulti.errors import UserError
@@ -20,13 +20,12 @@ MAY_CHANGE = ("trainer.max_steps", "trainer.threads", "trainer.compile", "checkp
 """What a resumed run may say differently; all else would make it another run."""
 
 
-@dataclass
-class RunRecord:
-    """Facts for the card: the command, the machine, classes, sizes and time."""
+class RunRecord(BaseModel):
+    """Facts for the card: the command, the machine, classes and sizes."""
 
     command: str = ""
     device: str = ""
-    classes: list[str] = field(default_factory=list)
+    classes: list[str] = []
     examples: int = 0
     parameters: int = 0
     version: str = ""
@@ -49,14 +48,14 @@ def begin(out: Path, config: RunConfig, record: RunRecord) -> None:
     """Make the folder, clear what a killed run left half-written, and save the resolved config and the record."""
     earlier = read_record(out)
     if earlier.command:  # a resumed run is still the run that was begun
-        record = replace(record, command=earlier.command)
+        record = record.model_copy(update={"command": earlier.command})
     try:
         out.mkdir(parents=True, exist_ok=True)
         checkpoint.remove_leftovers(out)
         with replacing(out / CONFIG) as part:
             part.write_text(to_yaml(config.model_dump(mode="json")), encoding="utf-8")
         with replacing(out / RECORD) as part:
-            part.write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
+            part.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{out}: cannot be written ({error.strerror or error})") from error
 
@@ -64,9 +63,8 @@ def begin(out: Path, config: RunConfig, record: RunRecord) -> None:
 def read_record(run: Path) -> RunRecord:
     """The record of a run; an empty one where it is missing or unreadable, since it only serves the card."""
     try:
-        raw = json.loads((run / RECORD).read_text(encoding="utf-8"))
-        return RunRecord(**{k: v for k, v in raw.items() if k in RunRecord.__dataclass_fields__})
-    except (OSError, ValueError, TypeError, AttributeError):
+        return RunRecord.model_validate_json((run / RECORD).read_bytes())
+    except (OSError, ValueError):
         return RunRecord()
 
 
