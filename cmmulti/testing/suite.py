@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -20,7 +20,7 @@ class Suite(Generic[T]):
 
     or, for one test per check::
 
-        @pytest.mark.parametrize(("check", "piece"), *check_operator.cases({"mine": MyOperator((1, 17, 9))}))
+        @pytest.mark.parametrize(**check_operator.cases({"mine": MyOperator((1, 17, 9))}))
         def test_contract(check, piece):
             check(piece)
     """
@@ -59,11 +59,25 @@ class Suite(Generic[T]):
         if failures:
             raise AssertionError(f"{self.kind} {describe(piece)}: " + "; ".join(failures))
 
-    def cases(self, pieces: Mapping[str, T]) -> tuple[list[tuple[Check[T], T]], Callable[[Any], str | None]]:
-        """What ``pytest.mark.parametrize`` takes: every check with every piece, and how to name them (``-k mask``)."""
-        names = {id(piece): name for name, piece in pieces.items()}
-        names |= {id(check): name for name, check in self.checks.items()}
-        return [(check, piece) for piece in pieces.values() for check in self.checks.values()], lambda v: names.get(id(v))
+    def cases(self, pieces: Mapping[str, T], skip: Mapping[str, Container[str]] | None = None) -> dict[str, Any]:
+        """Keywords for ``pytest.mark.parametrize``: every check with every piece, as ``check`` and ``piece``.
+
+        Args:
+            pieces: by the names that tests get (``pytest -k mine``).
+            skip: check name -> names of pieces that it is not run on, because it is slow or does not apply.
+        """
+        left_out = skip or {}
+        chosen = [
+            (f"{check}-{piece}", self.checks[check], pieces[piece])
+            for piece in pieces
+            for check in self.checks
+            if piece not in left_out.get(check, ())
+        ]
+        return {
+            "argnames": ("check", "piece"),
+            "argvalues": [(check, piece) for _, check, piece in chosen],
+            "ids": [name for name, _, _ in chosen],
+        }
 
 
 def describe(piece: object) -> str:
@@ -75,9 +89,3 @@ def fail_unless(condition: bool, message: str) -> None:
     """An assertion that survives ``python -O``."""
     if not condition:
         raise AssertionError(message)
-
-
-def worst(values: Iterable[float]) -> float:
-    """The largest value; NaN where there is one."""
-    listed = list(values)
-    return next((v for v in listed if v != v), max(listed, default=0.0))

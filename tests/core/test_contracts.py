@@ -33,16 +33,14 @@ def test_every_parameterization_is_here():
     assert {form.kind for form in FORMS.values()} == set(KINDS)
 
 
-@pytest.mark.parametrize(
-    ("check", "form"), check_parameterization.cases(FORMS)[0], ids=check_parameterization.cases(FORMS)[1]
-)
-def test_parameterization(check, form):
-    check(form)
+@pytest.mark.parametrize(**check_parameterization.cases(FORMS))
+def test_parameterization(check, piece):
+    check(piece)
 
 
-@pytest.mark.parametrize(("check", "solver"), check_solver.cases(SOLVERS)[0], ids=check_solver.cases(SOLVERS)[1])
-def test_solver(check, solver):
-    check(solver)
+@pytest.mark.parametrize(**check_solver.cases(SOLVERS))
+def test_solver(check, piece):
+    check(piece)
 
 
 def test_the_suites_find_faults():

@@ -22,12 +22,12 @@ PRIOR = Gaussian.random((1, 4), seed=2)
 BUDGET = Budget(100, 8)
 # An even grid and a target that follows at once.
 QUICK_CT = CT(CTSettings(first=20, last=20, target_decay=1e-6))
-CASES, IDS = check_method.cases({**METHODS, "cd-average": CD(CDSettings(target_decay=0.9, solver="euler", distance="l2"))})
+PIECES = {**METHODS, "cd-average": CD(CDSettings(target_decay=0.9, solver="euler", distance="l2"))}
 
 
-@pytest.mark.parametrize(("check", "method"), CASES, ids=IDS)
-def test_contract(check, method):
-    check(method)
+@pytest.mark.parametrize(**check_method.cases(PIECES))
+def test_contract(check, piece):
+    check(piece)
 
 
 def ready(method, gain=0.0):

@@ -30,14 +30,13 @@ CASES = {
         tolerance=5e-3,
     ),
 }
-CHECKS, IDS = check_network.cases(CASES)
 # Capturing a graph takes seconds: one stands for all.
-CHECKS = [(check, case) for check, case in CHECKS if check.__name__ != "compiles" or case is CASES["unet-patch"]]
+SKIP = {"compiles": CASES.keys() - {"unet-patch"}}
 
 
-@pytest.mark.parametrize(("check", "case"), CHECKS, ids=IDS)
-def test_contract(check, case):
-    check(case)
+@pytest.mark.parametrize(**check_network.cases(CASES, SKIP))
+def test_contract(check, piece):
+    check(piece)
 
 
 def test_both_are_registered():

@@ -50,9 +50,9 @@ OPERATORS = {
 }
 
 
-@pytest.mark.parametrize(("check", "operator"), check_operator.cases(OPERATORS)[0], ids=check_operator.cases(OPERATORS)[1])
-def test_contract(check, operator):
-    check(operator)
+@pytest.mark.parametrize(**check_operator.cases(OPERATORS))
+def test_contract(check, piece):
+    check(piece)
 
 
 def test_the_suite_finds_a_wrong_adjoint():

@@ -208,6 +208,16 @@ def test_admm_rests_at_the_posterior_mean_at_any_level(name, sigma):
     torch.testing.assert_close(got, posterior_mean(operator, y, noise), rtol=0, atol=2e-3)
 
 
+def test_admm_stays_at_rest_when_the_level_falls():
+    """The multiplier stays, so the scaled dual shrinks with sigma^2: one step at half the level moves nothing."""
+    operator, noise = OPERATORS["mask"], 0.2
+    _, y = measured(operator, noise)
+    levels = [*torch.linspace(0.5001, 0.5, 120, dtype=torch.float64).tolist(), 0.25]
+    problem = Problem(operator, y, noise, ADMM(iterations=30))
+    got = Multistep().sample(gaussian_model(PRIOR), Noised(PRIOR.mean[None]), levels, NoNoise([0]), problem=problem).x[0]
+    torch.testing.assert_close(got, posterior_mean(operator, y, noise), rtol=0, atol=2e-3)
+
+
 @pytest.mark.parametrize(("delta", "strength"), [(0.0, 1.0), (0.5, 1.0), (2.0, 0.3)])
 def test_pnp_cm_rests_where_its_optimality_condition_says(delta, strength):
     """``A^T (A z - y) / s_y^2 + strength / s^2 ((C + s'^2)^1/2 C^-1/2 - 1) (z - mu) = 0`` with s' = (1 + delta) s."""
