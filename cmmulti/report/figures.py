@@ -41,7 +41,7 @@ class Figure:
         shown = value * self.scale
         if shown != 0 and abs(shown) < 10.0**-self.digits:
             return f"{shown:.2e}"
-        return f"{shown:,.{self.digits}f}".replace(",", "\u202f")
+        return f"{shown:,.{self.digits}f}".replace(",", "\u202f").replace("-", "−")
 
     def best(self, values: Mapping[str, float | None]) -> set[str]:
         """Names of the best of ``values``; none where no way is better or nothing is compared."""
@@ -58,35 +58,20 @@ KNOWN = {
     "psnr": Figure("PSNR", "dB", "higher", 2),
     "ssim": Figure("SSIM", "", "higher", 4),
     "nmse": Figure("NMSE", "", "lower", 4),
-    "nrmse": Figure("NRMSE", "", "lower", 4),
     "mae": Figure("mean absolute error", "", "lower", 4),
-    "mse": Figure("mean squared error", "", "lower", 5),
-    "rmse": Figure("RMS error", "", "lower", 4),
     "mae_hu": Figure("mean absolute error in tissue", "HU", "lower", 1),
-    "lpips": Figure("feature distance", "", "lower", 4),
-    "feature_distance": Figure("feature distance", "", "lower", 4),
     "lsd": Figure("log-spectral distance", "dB", "lower", 2),
-    "log_spectral_distance": Figure("log-spectral distance", "dB", "lower", 2),
-    "lsd_db": Figure("log-spectral distance", "dB", "lower", 2),
-    "level_error_db": Figure("level error", "dB", "zero", 2),
     "level_error": Figure("level error", "dB", "zero", 2),
-    "snr": Figure("signal to noise", "dB", "higher", 2),
-    "snr_db": Figure("signal to noise", "dB", "higher", 2),
     "seam": Figure("seam step over local step", "", "one", 2),
-    "seam_ratio": Figure("seam step over local step", "", "one", 2),
     "accuracy": Figure("classifier accuracy", "%", "higher", 1, 100.0),
     "frechet": Figure("Fréchet distance", "", "lower", 2),
-    "frechet_distance": Figure("Fréchet distance", "", "lower", 2),
     "precision": Figure("precision", "", "higher", 3),
     "recall": Figure("recall", "", "higher", 3),
-    "density": Figure("density", "", "none", 3),
-    "coverage": Figure("coverage", "", "higher", 3),
+    "nearer": Figure("nearer to training items", "%", "none", 1, 100.0),
+    "copied": Figure("copies of training items", "%", "lower", 1, 100.0),
     "nfe": Figure("network evaluations", "", "none", 0),
     "steps": Figure("steps", "", "none", 0),
     "seconds": Figure("time", "s", "lower", 2),
-    "loss": Figure("loss", "", "lower", 4),
-    "items_per_second": Figure("speed", "items/s", "higher", 1),
-    "residual": Figure("residual to the measurements", "", "none", 4),
 }
 """The figures that our commands report; any other is shown under its own name."""
 
