@@ -11,8 +11,9 @@ from pydantic import Field, field_validator
 from cmmulti.errors import UserError
 from cmmulti.modality import Assignment, Modality, Task, TaskOptions
 from cmmulti.model import Model
+from cmmulti.noise import geometric
 from cmmulti.operators.mask import Mask
-from cmmulti.problems.base import Problem
+from cmmulti.problems.base import Noised, Problem
 from cmmulti.problems.replacement import Replacement
 from modalities.audio import baselines, inpaint
 from modalities.audio.clip import Clip
@@ -22,6 +23,9 @@ from modalities.audio.settings import AudioSettings
 
 CONTEXT = 0.2
 """Seconds of known sound that the model's window must hold beside a hole."""
+FIRST, LAST = 2.0, 0.3
+"""Noise levels of an edit, first and last: at once low enough for the network to hear what surrounds the hole, and high
+enough to forget the extrapolation that the hole begins with. From pure noise the first estimate would know of neither."""
 BAND = 0.45
 """Of the model's rate: up to here the model fills, above it the extrapolation."""
 
@@ -64,6 +68,8 @@ class Inpaint(Task):
         operator = Mask(mask, modality.shape)
         return Assignment(
             shape=tuple(x.shape),
+            start=Noised(x),
+            levels=lambda steps: geometric(steps, min(FIRST, model.sigma_max), LAST),
             finish=lambda result, randomness: inpaint.filled(clip, found, result, settings, randomness, options.band_only),
             problem=Problem(operator, operator(x), 0.0, Replacement(), modality.valid_range),
             panels={"input": clip},
