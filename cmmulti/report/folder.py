@@ -97,6 +97,8 @@ class ResultFolder:
         self.discard()
         if failure is None:
             return
+        if isinstance(failure, UserError) and str(staging) in str(failure):  # its name means nothing to anybody
+            raise UserError(str(failure).replace(str(staging), str(self.target))) from failure
         if isinstance(failure, OSError) and failure.errno in UNWRITABLE and _within(failure, staging):
             raise unwritable(self.target, failure) from failure
         if isinstance(failure, Exception) and not isinstance(failure, UserError) and free < NEARLY_FULL:

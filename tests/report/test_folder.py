@@ -98,6 +98,12 @@ def test_a_library_that_words_a_full_disk_in_its_own_way(tmp_path: Path, monkeyp
         raise RuntimeError("Error writing sound file: unknown error")
 
 
+def test_errors_name_the_folder_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught, ResultFolder(tmp_path / "out") as target:
+        raise UserError(f"{target.path / 'x.png'}: cannot write it")
+    assert str(caught.value) == f"{tmp_path / 'out' / 'x.png'}: cannot write it"
+
+
 def test_an_unreadable_input_is_not_blamed_on_the_output(tmp_path: Path) -> None:
     with pytest.raises(PermissionError), ResultFolder(tmp_path / "out"):
         raise PermissionError(errno.EACCES, "denied", "/elsewhere/input.png")
