@@ -12,7 +12,7 @@ DESCRIPTION = """\
 Measure a model on held-out data. Without --task: samples of each number of steps against the data set (label accuracy of
 an independent classifier, Fréchet distance beside its floor, precision and recall, signs of memorised items). With --task:
 an edit or a reconstruction of held-out items beside simpler answers; the task's own options follow, as for `cmmulti edit`
-and `cmmulti reconstruct`. Started by `accelerate launch`, several processes share the sampling and give the same samples."""
+and `cmmulti reconstruct`. Under `accelerate launch`, several processes share the sampling and give the same samples."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -46,6 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--classifier-steps", type=whole, default=1500, metavar="N", help="of the classifier's training (default: 1500)"
     )
+    parser.add_argument("--card", action="store_true", help="write the figures into the model's card, too")
     add_device(parser)
     add_out(parser)
     parser.set_defaults(run=run, takes_task_words=True)
@@ -75,7 +76,20 @@ def run(args: argparse.Namespace) -> None:
         command=typed(args),
         **{
             name: getattr(args, name)
-            for name in ("data", "out", "dataset", "data_option", "split", "n", "steps", "seed", "task", "tune", "tune_n")
+            for name in (
+                "data",
+                "out",
+                "dataset",
+                "data_option",
+                "split",
+                "n",
+                "steps",
+                "seed",
+                "task",
+                "tune",
+                "tune_n",
+                "card",
+            )
         },
         classifier_steps=args.classifier_steps,
         overwrite=args.overwrite,

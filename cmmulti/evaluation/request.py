@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 import yaml
 
 from cmmulti.errors import UserError
+from cmmulti.evaluation.card import write_figures
 from cmmulti.evaluation.classifier import Training
 from cmmulti.evaluation.features import ClassifierFeatures, Features
 from cmmulti.evaluation.study import Study, features_of, real_data, study, teacher_steps
@@ -40,7 +42,8 @@ class Request:
         out: the result folder. dataset: a data set's name; None takes the one that the model's card names.
         data_option: ``KEY=VALUE`` lines for it. split: the held-out part. n: samples per row, or most items of a task.
         steps: numbers of steps. seed: of the first sample. task, options: a task instead of free samples.
-        tune, tune_n: see :func:`cmmulti.evaluation.tuning.tuned`. command: as it was typed.
+        tune, tune_n: see :func:`cmmulti.evaluation.tuning.tuned`. card: whether the model's card is to hold the figures.
+        command: as it was typed.
     """
 
     pipeline: Pipeline
@@ -60,6 +63,7 @@ class Request:
     tune_n: int = 4
     classifier_steps: int = 1500
     overwrite: bool = False
+    card: bool = False
     command: str = ""
 
     def source(self) -> DataSource:
@@ -106,7 +110,7 @@ def _samples(request: Request, tell: Tell) -> Path | None:
         device=str(pipeline.model.device),
         details=_details(request, source, result),
     )
-    return _write(request, results, generation_sections(result, pipeline), pipeline, result)
+    return _write(request, results, generation_sections(result, pipeline), result)
 
 
 def _task(request: Request, tell: Tell) -> Path:
@@ -146,7 +150,7 @@ def _task(request: Request, tell: Tell) -> Path:
             "feature_hash": None if features is None else features.hash,
         },
     )
-    return _write(request, results, task_sections(run, pipeline), pipeline, None)
+    return _write(request, results, task_sections(run, pipeline), None)
 
 
 def _label_features(request: Request, pipeline: Pipeline, source: DataSource) -> Features | None:
@@ -159,14 +163,27 @@ def _label_features(request: Request, pipeline: Pipeline, source: DataSource) ->
     return features if isinstance(features, ClassifierFeatures) else None
 
 
-def _write(
-    request: Request, results: Results, sections: Sequence[Section], pipeline: Pipeline, result: Study | None
-) -> Path:
+def _write(request: Request, results: Results, sections: Sequence[Section], result: Study | None) -> Path:
     with ResultFolder(request.out, request.overwrite) as folder:
         if result is not None:
-            results = results.model_copy(update={"outputs": _save_first(result, pipeline, folder.path)})
+            results = results.model_copy(update={"outputs": _save_first(result, request.pipeline, folder.path)})
         folder.write(results, sections)
+    if request.card:
+        title = "samples" if request.task is None else " ".join([request.task, *_typed(request.options)])
+        write_figures(request.model, title, _public(request), sections[0].tables[0], results.notes)
     return request.out
+
+
+def _public(request: Request) -> str:
+    """The command without the folders of one machine."""
+    words = shlex.split(request.command)
+    places = {str(request.data): "ROOT", str(request.out): "DIR", request.model: Path(request.model).name}
+    return shlex.join(places.get(word, word) for word in words)
+
+
+def _typed(options: Mapping[str, Any]) -> list[str]:
+    """Options of a task for a heading: those that have a value."""
+    return [f"{name} {value}" for name, value in options.items() if not isinstance(value, bool)]
 
 
 def _save_first(result: Study, pipeline: Pipeline, folder: Path) -> list[Output]:

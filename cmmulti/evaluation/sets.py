@@ -29,7 +29,7 @@ class RealSet:
     @property
     def labelled(self) -> RealSet:
         """The items that have a label."""
-        return self[self.labels >= 0]
+        return self if bool((self.labels >= 0).all()) else self[self.labels >= 0]
 
 
 def draw(data: TrainingSet, seed: int, at_most: int, copies: int = 1) -> RealSet:

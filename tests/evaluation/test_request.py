@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 from evaluation_toys import FillModality, WaveModality, pipeline, unseen
 
 from cmmulti.errors import UserError
+from cmmulti.evaluation.card import with_figures
 from cmmulti.evaluation.request import Request, evaluate, named_in, pairs
 from cmmulti.evaluation.tuning import parsed
 from cmmulti.modality import ModalitySettings
+from cmmulti.report.results import Table
 
 
 def request(folder: Path, modality: type[WaveModality] = WaveModality, **changes: Any) -> Request:
@@ -90,6 +93,31 @@ def test_the_data_set_is_the_cards_unless_named() -> None:
     assert named_in("---\ndatasets: [fsdd, other]\nlicense: x\n---\n# Title\n") == "fsdd"
     for card in ("", "# Title", "---\nlicense: x\n---\n", "---\ndatasets: fsdd\n---\n", "---\na: [\n---\n"):
         assert named_in(card) is None
+
+
+def test_figures_stand_in_the_card_and_replace_former_ones() -> None:
+    table = Table(columns=["", "NFE"], rows=[["model", "1"], ["a|b", None]])
+    first = with_figures("# Title\n\nHeld-out figures: not measured yet; see.\n\nUse.\n", "samples", "cmd", table, ["n"])
+    assert "not measured" not in first
+    assert first.startswith("# Title\n\nUse.\n\n## Held-out figures: samples\n\n`cmd`\n\n|  | NFE |\n")
+    assert "| a/b |  |" in first
+    both = with_figures(first, "mri acceleration 4", "cmd 2", table, [])
+    again = with_figures(both, "samples", "newer", table, [])
+    assert again.count("## Held-out figures") == 2
+    assert "`newer`" in again
+    assert "`cmd`" not in again
+    assert "`cmd 2`" in again
+
+
+def test_a_card_names_no_folder_of_one_machine(tmp_path: Path) -> None:
+    model = pipeline(unseen(50_000), WaveModality(ModalitySettings())).save_pretrained(tmp_path / "waves-model")
+    command = f"cmmulti evaluate {model} --data {tmp_path} --out {tmp_path / 'out'} --n 64"
+    made = request(tmp_path, n=64, classifier_steps=5)
+    evaluate(replace(made, model=str(model), card=True, command=command), lambda line: None)
+    card = (model / "README.md").read_text()
+    assert "`cmmulti evaluate waves-model --data ROOT --out DIR --n 64`" in card
+    assert "| model, 1 step | 1 | 64 |" in card
+    assert str(tmp_path) not in card
 
 
 def test_pairs_and_tunings_are_read_as_they_are_typed() -> None:

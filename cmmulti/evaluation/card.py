@@ -1,0 +1,50 @@
+"""Held-out figures in a model card."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from cmmulti import registry
+from cmmulti.errors import UserError
+from cmmulti.files import replacing
+from cmmulti.pipeline.folder import CARD
+from cmmulti.report.results import Table
+
+UNMEASURED = re.compile(r"Held-out figures: not measured yet[^\n]*\n\n?")
+
+
+def write_figures(model: str, title: str, command: str, table: Table, notes: Sequence[str]) -> Path:
+    """Put ``table`` into the card of ``model`` (a folder or a shipped name), in place of an earlier one of that title."""
+    folder = Path(model) if Path(model).is_dir() else registry.model_folder(model)
+    path = folder / CARD
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    try:
+        with replacing(path) as part:
+            part.write_text(with_figures(text, title, command, table, notes), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+    return path
+
+
+def with_figures(card: str, title: str, command: str, table: Table, notes: Sequence[str]) -> str:
+    """The card with a section ``## Held-out figures: TITLE``; other sections stay as they are."""
+    heading = f"## Held-out figures: {title}"
+    lines = [heading, "", f"`{command}`", "", *markdown(table), "", *(f"- {note}" for note in notes)]
+    section = "\n".join(lines).rstrip() + "\n"
+    card = UNMEASURED.sub("", card)
+    former = re.compile(rf"^{re.escape(heading)}\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
+    if former.search(card):
+        return former.sub(lambda _: section + "\n", card, count=1).rstrip() + "\n"
+    return f"{card.rstrip()}\n\n{section}"
+
+
+def markdown(table: Table) -> list[str]:
+    """A table's lines."""
+    rows = [
+        table.columns,
+        ["---"] * len(table.columns),
+        *[["" if v is None else str(v) for v in row] for row in table.rows],
+    ]
+    return ["| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in rows]
