@@ -38,8 +38,11 @@ MODEL_ERROR = 0.003
 ITERATIONS = 10
 """Of conjugate gradient at each step; projections are cheap beside the network."""
 
-START, STOP = 0.3, 0.03
-"""First and last noise level, model space: about the error of the filtered back-projection, and that of the result."""
+START, STOP = 0.1, 0.02
+"""First and last noise level, model space: about the error of the image it starts from, and of the result."""
+
+START_ITERATIONS = 100
+"""Of total variation, for the image to start from."""
 
 TV_WEIGHTS = {32.0: 30.0, 64.0: 30.0}
 """Views -> TV weight for attenuation in units of water's and white noise of 1, the best on validation slices."""
@@ -96,13 +99,13 @@ class Measured:
         """Attenuation (parts, 1, rows, columns), 1/mm, not negative."""
         return fbp(self.radon, self.y).clamp_min(0)
 
-    def tv(self, weight: float | None = None) -> Tensor:
-        """Total variation with the same projector, weights and non-negativity."""
+    def tv(self, weight: float | None = None, iterations: int = 300) -> Tensor:
+        """Attenuation by total variation with the same projector, weights and non-negativity."""
         views = self.y.shape[2]
         chosen = float(np.interp(views, list(TV_WEIGHTS), list(TV_WEIGHTS.values()))) if weight is None else weight
         operator = self.whitening @ self.radon
         y, water = self.whitening(self.y), self.mu_water
-        return tv_reconstruct(operator, y, chosen / water, self.fbp(), nonnegative=True)
+        return tv_reconstruct(operator, y, chosen / water, self.fbp(), nonnegative=True, iterations=iterations)
 
     def to_hu(self, mu: Tensor) -> Tensor:
         return 1000 * (mu / self.mu_water - 1)
@@ -186,7 +189,7 @@ def _assignment(measured: Measured, item: Sinogram, truth: Volume | None, option
     def baseline(make: Callable[[], Tensor]) -> Callable[[], Volume]:
         return lambda: stack.volume_of_pictures(measured.to_hu(make()), truth)
 
-    start = mu.to_model(stack.arrangement.adjoint(measured.fbp()), shape[1:], representation.AIR)
+    start = mu.to_model(stack.arrangement.adjoint(measured.tv(iterations=START_ITERATIONS)), shape[1:], representation.AIR)
     first = min(options.start_level, model.sigma_max)
     return Assignment(
         shape=(len(measured.y), *shape),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -35,13 +35,16 @@ SIMULATED_NOISE = 0.01
 """``--noise`` of a simulation that does not say."""
 
 SMOOTHNESS_MM = 40.0
-"""Shortest wave of the tracked phase; the centre's own resolution limits the first one."""
+"""Wavelength at which the weight of a spatial frequency in the phase has fallen to one half."""
 
-START, STOP = 0.4, 0.05
-"""First and last noise level of a reconstruction, model space: about the error of the zero-filled image, and that of the
+PHASE_ITERATIONS, START_ITERATIONS = 80, 100
+"""Of total variation, for the complex image whose smoothed phase is taken, and for the image to start from."""
+
+START, STOP = 0.1, 0.03
+"""First and last noise level of a reconstruction, model space: about the error of the image it starts from, and of the
 result."""
 
-TV_WEIGHTS = {"real": {4.0: 0.004, 8.0: 0.004}, "complex": {4.0: 0.006, 8.0: 0.006}}
+TV_WEIGHTS = {"real": {4.0: 0.003, 8.0: 0.01}, "complex": {4.0: 0.006, 8.0: 0.008}}
 """Acceleration -> TV weight relative to the 99.5th percentile, the best on validation heads."""
 
 
@@ -61,8 +64,10 @@ class MRIOptions(TaskOptions):
         description="noise in k-space, per real component, relative to the image's 99th percentile (simulation: 0.01; "
         "measured: estimated)",
     )
-    phase: Literal["tracked", "centre"] = Field(
-        "tracked", description="tracked: estimated again at each step; centre: from the centre lines once"
+    phase: Literal["tracked", "fixed", "centre"] = Field(
+        "tracked",
+        description="tracked: estimated again at each step; fixed: once, with total variation; centre: once, from the "
+        "centre lines alone",
     )
     start_level: float = Field(START, gt=0, description="first noise level, model space")
 
@@ -73,19 +78,23 @@ class Measured:
 
     Args:
         stack: its geometry. y: complex64 (parts, 1, ky, kx). acquisition: complex images -> y.
-        phase: float32 (parts, 1, ky, kx). percentile: MR percentile of the magnitude. noise: per real component.
+        phase: float32 (parts, 1, ky, kx). window: (ky, kx), weights of the frequencies that a smooth phase is made of.
+        percentile: MR percentile of the magnitude. noise: per real component. acceleration: of the mask in fact.
     """
 
     stack: Stack
     y: Tensor
     acquisition: LinearOperator
     phase: Tensor
+    window: Tensor
     percentile: float
     noise: float
     acceleration: float
 
     @classmethod
-    def of(cls, item: KSpace, settings: VolumeSettings, relative_noise: float | None, name: str) -> Measured:
+    def of(
+        cls, item: KSpace, settings: VolumeSettings, relative_noise: float | None, name: str, phase: str = "tracked"
+    ) -> Measured:
         slices, ky, kx = item.kspace.shape
         stack = Stack((ky, kx, slices), item.affine, settings)
         stack.check(name, "mr")
@@ -93,34 +102,40 @@ class Measured:
             noise = estimates.estimated_noise(item)
         else:
             noise = relative_noise * estimates.reference_level(item)
-        return cls(
+        measured = cls(
             stack,
             torch.from_numpy(item.kspace)[stack.slices, None],
             Mask(torch.from_numpy(item.mask), (1, ky, kx), complex_domain=True) @ Fourier((1, ky, kx)),
             estimates.centre_phase(item)[stack.slices],
+            phase_window(item),
             estimates.estimated_percentile(item),
             noise,
             kx / int(item.mask.sum()),
         )
+        return measured if phase == "centre" else replace(measured, phase=measured.smoothed_phase())
+
+    def smoothed_phase(self) -> Tensor:
+        """The phase of the complex total-variation image, made of the window's frequencies: with few lines in the centre
+        far closer than that of the centre alone."""
+        F = Fourier(self.phase.shape[1:])
+        return F.adjoint(self.window * F(self._tv(True, None, PHASE_ITERATIONS))).angle()
 
     def zero_filled(self) -> Tensor:
         """Magnitude (parts, 1, ky, kx)."""
         return self.acquisition.adjoint(self.y).abs()
 
-    def real_zero_filled(self) -> Tensor:
-        """The part (parts, 1, ky, kx) in phase with the centre's phase: what a real non-negative image would show."""
-        return Phase(self.phase).adjoint(self.acquisition.adjoint(self.y)).clamp_min(0)
+    def tv(self, complex_image: bool, weight: float | None = None, iterations: int = 300) -> Tensor:
+        """Magnitude of the total-variation image: real and non-negative with the phase, or complex."""
+        return self.percentile * self._tv(complex_image, weight, iterations).abs()
 
-    def tv(self, complex_image: bool, weight: float | None = None) -> Tensor:
-        """Magnitude of the total-variation image: real and non-negative with the centre's phase, or complex."""
+    def _tv(self, complex_image: bool, weight: float | None, iterations: int) -> Tensor:
+        """In units of the percentile: single precision, weights and step sizes then suit every scanner's numbers."""
         table = TV_WEIGHTS["complex" if complex_image else "real"]
         relative = float(np.interp(self.acceleration, list(table), list(table.values()))) if weight is None else weight
         operator = self.acquisition if complex_image else self.acquisition @ Phase(self.phase)
-        # In units of the percentile single precision and step sizes suit every scanner's numbers.
         y = self.y / self.percentile
         start = operator.adjoint(y)
-        x = tv_reconstruct(operator, y, relative, start, norm=1.0, nonnegative=not complex_image)
-        return self.percentile * x.abs()
+        return tv_reconstruct(operator, y, relative, start, 1.0, not complex_image, iterations)
 
 
 class MRI(Task):
@@ -146,7 +161,7 @@ class MRI(Task):
                 raise UserError(f"{name}: expected measured k-space (.npz); a magnitude volume is accepted with --simulate")
             truth = modality.load(source) if isinstance(source, Path) else source
             item, relative_noise = simulated(truth, settings, options), options.noise
-        measured = Measured.of(item, settings, relative_noise, name)
+        measured = Measured.of(item, settings, relative_noise, name, options.phase)
         return _assignment(measured, item, truth, options, model)
 
 
@@ -172,7 +187,7 @@ def _assignment(measured: Measured, item: KSpace, truth: Volume | None, options:
         arrangement=stack.arrangement,
         measured=measured.y,
         phase=measured.phase,
-        window=phase_window(item, options.phase),
+        window=measured.window if options.phase == "tracked" else None,
         affine=affine,
         model_shape=shape,
     )
@@ -183,7 +198,9 @@ def _assignment(measured: Measured, item: KSpace, truth: Volume | None, options:
     def baseline(make: Callable[[], Tensor]) -> Callable[[], Volume]:
         return lambda: stack.volume_of_pictures(make(), truth)
 
-    start = affine.to_model(stack.arrangement.adjoint(measured.real_zero_filled()), shape[1:], representation.AIR)
+    start = affine.to_model(
+        stack.arrangement.adjoint(measured.tv(False, iterations=START_ITERATIONS)), shape[1:], representation.AIR
+    )
     first = min(options.start_level, model.sigma_max)
     notes = [f"noise level {measured.noise:.4g} per real component, scale and phase from the measurements alone"]
     if truth is not None:
@@ -205,10 +222,8 @@ def _assignment(measured: Measured, item: KSpace, truth: Volume | None, options:
     )
 
 
-def phase_window(item: KSpace, handling: str) -> Tensor | None:
-    """Weights (ky, kx) of the spatial frequencies that a tracked phase is made of; None keeps the first phase."""
-    if handling == "centre":
-        return None
+def phase_window(item: KSpace) -> Tensor:
+    """Weights (ky, kx) of the spatial frequencies that a smooth phase is made of."""
     my, mx, _ = item.voxel_mm
     _, ny, nx = item.kspace.shape
     return estimates.hann(ny, 2 * ny * my / SMOOTHNESS_MM)[:, None] * estimates.hann(nx, 2 * nx * mx / SMOOTHNESS_MM)
