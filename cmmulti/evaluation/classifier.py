@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -24,8 +25,8 @@ NORM: dict[int, type[nn.Module]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.
 FEATURES = 32
 """Width of the penultimate layer: small, so that a few hundred items describe a Gaussian on it."""
 
-SMALLEST = 4
-"""Axes are halved while they are longer than this."""
+LARGEST, SMALLEST = 32, 4
+"""A first layer brings longer axes down to ``LARGEST`` at once, where a CPU is quick; stages halve them to ``SMALLEST``."""
 
 
 class Classifier(nn.Module):
@@ -34,7 +35,7 @@ class Classifier(nn.Module):
     Args:
         shape: (C, *spatial). classes: number of labels. width: channels of the first stage, doubled up to four times it.
 
-    Every stage halves the axes; the last activations are averaged and maximised over space, and a layer of ``FEATURES``
+    Stages halve the axes; the last activations are averaged and maximised over space, and a layer of ``FEATURES``
     comes before the scores.
     """
 
@@ -46,6 +47,11 @@ class Classifier(nn.Module):
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("std", torch.ones(()))
         stages: list[nn.Module] = []
+        if longest > LARGEST:
+            stride = 2 ** math.ceil(math.log2(longest / LARGEST))
+            stages += [CONV[dims](channels, width, 2 * stride - 1, stride=stride, padding=stride - 1)]
+            stages += [NORM[dims](width), nn.ReLU()]
+            channels, longest = width, -(-longest // stride)
         stage = 0
         while longest > SMALLEST or stage < 2:
             out = width * min(2**stage, 4)

@@ -65,7 +65,8 @@ class Memorisation(NamedTuple):
         nearer: share of samples nearer to a training item than all but 1 % of the held-out items are. About 0.01 for a
             model that draws from the data's distribution; blurred samples raise it too, as they are near to everything.
         copied: share whose distance to the nearest training item, divided by the mean distance to the next nine, is below
-            that of all but 1 % of the held-out items: near to one item alone. Blur does not raise it.
+            that of all but 1 % of the held-out items, and which is no farther than half of them: near to one item alone.
+            Neither blur nor samples that look like nothing raise it.
         median, heldout_median: root-mean-square distance per element to the nearest training item.
         suspects: numbers of the samples in ``copied``, most suspicious first.
         closest: (sample, training item) pairs, by that ratio, whether suspicious or not; for looking at.
@@ -93,13 +94,14 @@ def memorisation(samples: Tensor, train: Tensor, heldout: Tensor, neighbours: in
     theirs = nearest(heldout.flatten(1).float(), rows, count).distances / scale
     ratio, heldout_ratio = _alone(ours), _alone(theirs)
     distance_bound, ratio_bound = _lowest_percent(theirs[:, 0]), _lowest_percent(heldout_ratio)
+    copied = (ratio < ratio_bound) & (ours[:, 0] <= theirs[:, 0].median())
     order = ratio.argsort()
     return Memorisation(
         nearer=float((ours[:, 0] < distance_bound).double().mean()),
-        copied=float((ratio < ratio_bound).double().mean()),
+        copied=float(copied.double().mean()),
         median=float(ours[:, 0].median()),
         heldout_median=float(theirs[:, 0].median()),
-        suspects=[int(i) for i in order if ratio[i] < ratio_bound],
+        suspects=[int(i) for i in order if copied[i]],
         closest=[(int(i), int(found.indices[i, 0])) for i in order[:8]],
     )
 

@@ -75,6 +75,14 @@ def test_blur_is_nearer_to_everything_but_copies_nothing() -> None:
     assert found.copied < 0.03
 
 
+def test_samples_far_from_everything_are_no_copies_of_the_item_that_sticks_out() -> None:
+    train = normal(500, 16, 0)
+    train[3] *= 20
+    found = memorisation(3 * train[3] + normal(100, 16, 2), train, normal(1000, 16, 1))
+    assert found.copied == 0
+    assert not found.suspects
+
+
 def test_too_few_references_are_refused() -> None:
     with pytest.raises(ValueError, match="3 neighbours asked of 3"):
         nearest(normal(3, 2, 0), normal(3, 2, 0), 3, leave_out_self=True)
