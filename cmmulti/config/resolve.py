@@ -50,10 +50,13 @@ def resolve(values: Mapping[str, Any], where: str = "config") -> RunConfig:
     pieces = _Pieces(values, wrong)
     method, modality = pieces.method(), pieces.modality()
     settings = pieces.network(modality)
-    if wrong or config is None:
+    ema = None
+    if config is not None and method is not None:
+        recommended = method.recommended()
+        ema = _averages(config.ema, recommended.ema, wrong)
+    if wrong or config is None or ema is None:
         raise UserError(f"{where}: " + "; ".join(wrong))
-    recommended = method.recommended()
-    optimizer, ema, trainer, preview = config.optimizer, config.ema, config.trainer, config.preview
+    optimizer, trainer, preview = config.optimizer, config.trainer, config.preview
     optimizer = optimizer.model_copy(
         update={
             "name": optimizer.name or recommended.optimizer,
@@ -61,9 +64,6 @@ def resolve(values: Mapping[str, Any], where: str = "config") -> RunConfig:
             "betas": optimizer.betas or recommended.betas,
         }
     )
-    half_lives = tuple(recommended.ema) if ema.half_lives is None else ema.half_lives
-    ema = ema.model_copy(update={"half_lives": half_lives})
-    ema = ema.model_copy(update={"export": _exported(ema, where)})
     trainer = trainer.model_copy(update={"clip": recommended.clip if trainer.clip is None else trainer.clip})
     if preview.steps is None:
         preview = preview.model_copy(update={"steps": (18,) if method.role == "teacher" else (1, 2)})
@@ -162,14 +162,16 @@ class _Pieces:
         return section["name"], {str(k): v for k, v in section.items() if k != "name"}
 
 
-def _exported(ema: EMAConfig, where: str) -> str:
-    names = profiles(ema)
-    if ema.export is None:
-        count = len(ema.half_lives or ())
-        return "raw" if not names else names[count - 1 if count else -1]
-    if ema.export != "raw" and ema.export not in names:
-        raise UserError(f"{where}: ema.export = {ema.export!r}: expected one of {', '.join([*names, 'raw'])}")
-    return ema.export
+def _averages(ema: EMAConfig, recommended: typing.Sequence[float], wrong: list[str]) -> EMAConfig:
+    """The averages with their half-lives and the exported one filled in."""
+    half_lives = tuple(recommended) if ema.half_lives is None else ema.half_lives
+    ema = ema.model_copy(update={"half_lives": half_lives})
+    names, export = profiles(ema), ema.export
+    if export is None:
+        export = names[len(half_lives) - 1 if half_lives else -1] if names else "raw"
+    elif export not in (*names, "raw"):
+        wrong.append(f"ema.export = {export!r}: expected one of {', '.join([*names, 'raw'])}")
+    return ema.model_copy(update={"export": export})
 
 
 def _piece(name: str, settings: Mapping[str, Any]) -> PieceConfig:

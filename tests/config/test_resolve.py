@@ -38,7 +38,9 @@ def test_a_resolved_config_resolves_to_itself() -> None:
 
 
 def test_the_configs_own_values_win() -> None:
-    config = resolve(with_overrides(BASE, ["network.channels=[8]", "optimizer.learning_rate=1e-5", "ema.export=raw", "trainer.clip=0"]))
+    config = resolve(
+        with_overrides(BASE, ["network.channels=[8]", "optimizer.learning_rate=1e-5", "ema.export=raw", "trainer.clip=0"])
+    )
     assert config.network.settings["channels"] == [8]
     assert config.optimizer.learning_rate == 1e-5
     assert config.ema.export == "raw"
@@ -54,6 +56,7 @@ def test_all_mistakes_are_told_at_once_in_one_line() -> None:
         "network.blocks=two",
         "modality.channels=2",
         "sead=1",
+        "trainer.seed=-1",
     ]
     with pytest.raises(UserError) as caught:
         resolve(with_overrides(BASE, sets), "x.yaml")
@@ -81,7 +84,10 @@ def test_all_mistakes_are_told_at_once_in_one_line() -> None:
         (["method=null"], "method"),
         (["method=ect"], "method"),
         (["data=null"], "data"),
-        (["ema.export=half-life-7"], "ema.export = 'half-life-7': expected one of half-life-"),
+        (
+            ["ema.export=half-life-7", "network.chanels=1"],
+            "unknown key 'chanels'.*ema.export = 'half-life-7': expected one of half-life-",
+        ),
         (["ema.half_lives=[2]"], "half_lives"),
         (["ema.sigma_rel=[0.5]"], "sigma_rel"),
         (["optimizer.decay=inverse-sqrt"], "inverse-sqrt needs decay_start"),
