@@ -66,7 +66,7 @@ def test_a_log_is_cut_where_a_run_resumes(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_before_the_checkpoint(toy_config: Config, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(
-        UserError, match=r"the loss of step 7 is not finite: toy-\d+\.bin at sigma = 0\.5; the last"
+        UserError, match=r"the loss of step 7 is not finite: toy-\d+\.bin at sigma = 0\.5; nothing was saved since"
     ) as caught:
         train(toy_config("method={name: plain, fail_at: 7}"), run)
     name = str(caught.value).split(": ")[1].split(" at")[0]

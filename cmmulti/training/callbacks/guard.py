@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from pytorch_lightning import Trainer
 
@@ -14,11 +16,11 @@ from cmmulti.training.order import Order
 class FiniteGuard(AfterStep):
     """Looks at the loss and gradient norm of every step.
 
-    On a CPU after each step; on a GPU, where looking waits for the device, at log, preview and checkpoint steps: the
+    On a CPU after each step; on a GPU, where looking waits for the device, at log and checkpoint steps: the
     steps since then are kept and the first bad one is named.
     """
 
-    def __init__(self, order: Order, names: list[str] | tuple[str, ...] | object) -> None:
+    def __init__(self, order: Order, names: Sequence[str]) -> None:
         super().__init__()
         self.order, self.names = order, names
         self._kept: list[tuple[int, torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]]]] = []
@@ -43,14 +45,14 @@ class FiniteGuard(AfterStep):
         for micro, (sigma, loss) in enumerate(batches):
             places = self.order.batch(step, micro, rank)
             for i in torch.nonzero(~torch.isfinite(loss)).flatten().tolist():
-                culprits.append(f"{self.names[places[i].example]} at sigma = {float(sigma[i]):.4g}")  # type: ignore[index]
+                culprits.append(f"{self.names[places[i % len(places)].example]} at sigma = {float(sigma[i]):.4g}")
         if culprits:
             more = f" and {len(culprits) - 5} more" if len(culprits) > 5 else ""
-            return f"the loss of step {step} is not finite: {', '.join(culprits[:5])}{more}; the last checkpoint is good"
+            return f"the loss of step {step} is not finite: {', '.join(culprits[:5])}{more}; nothing was saved since"
         sigmas = torch.cat([sigma for sigma, _ in batches])
-        names = [self.names[p.example] for p in self.order.batch(step, 0, rank)[:3]]  # type: ignore[index]
+        names = [self.names[p.example] for p in self.order.batch(step, 0, rank)[:3]]
         return (
             f"the gradient of step {step} is not finite: sigma {float(sigmas.min()):.4g} to {float(sigmas.max()):.4g}, "
             f"samples {', '.join(map(str, names))}, ...; lower optimizer.learning_rate or set trainer.clip; "
-            "the last checkpoint is good"
+            "nothing was saved since"
         )
