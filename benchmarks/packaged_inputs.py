@@ -34,19 +34,11 @@ def head(root: Path) -> None:
 def chest(root: Path) -> None:
     """Two CT slices in HU, each of another patient of the test split, as one-slice volumes."""
     adapter = registry.load("modalities", "volume")
-    test = adapter(adapter.Settings(kind="ct")).dataset(DataSource(name="ct-hu-256", root=root), "test")
-    with np.load(root / "ct-hu-256" / "ct_hu_256.npz") as data:
-        names, patients = list(data["names"]), data["patient_ids"]
-        rows = [next(i for i, n in enumerate(names) if str(n) in name) for name in test.names]
-        chosen = [rows[0], next(r for r in rows if patients[r] != patients[rows[0]])]
-        for number, row in enumerate(chosen, start=1):
-            spacing = float(np.ravel(data["pixel_spacing_mm"][row])[0])
-            thickness = float(data["slice_thickness_mm"][row])
-            # Rows run from anterior to posterior and columns from right to left of the patient's picture: RAS+ wants x, y.
-            voxels = np.ascontiguousarray(data["slices"][row].T[:, ::-1, None])
-            image = nib.Nifti1Image(voxels, np.diag([-spacing, spacing, thickness, 1.0]))
-            image.header.set_xyzt_units("mm")
-            nib.save(image, PACKAGE / "volume" / "inputs" / f"chest-ct-{number}.nii.gz")
+    modality = adapter(adapter.Settings(kind="ct", size=(256, 256)))
+    scans = modality.dataset(DataSource(name="ct-hu-256", root=root), "test").scans
+    by_patient = {name.split()[0]: scan for name, scan in reversed(scans.items())}
+    for number, scan in enumerate(list(by_patient.values())[:2], start=1):
+        modality.save(scan, PACKAGE / "volume" / "inputs" / f"chest-ct-{number}.nii.gz")
 
 
 def digits(root: Path) -> None:

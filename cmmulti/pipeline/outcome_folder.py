@@ -7,7 +7,7 @@ from pathlib import Path
 from cmmulti.media import Media
 from cmmulti.pipeline.outcome import Outcome
 from cmmulti.report.folder import ResultFolder
-from cmmulti.report.results import Measurement, Output, Results
+from cmmulti.report.results import Output, Results
 from cmmulti.report.sections import Section
 
 SHOWN = 64
@@ -69,8 +69,7 @@ def _caption(outcome: Outcome, seed: int, label: int | None) -> str:
     return f"seed {seed}" if label is None or not classes else f"seed {seed}, {classes[label]}"
 
 
-def _measurement(outcome: Outcome, folder: Path) -> Measurement | None:
+def _measurement(outcome: Outcome, folder: Path) -> str | None:
     if outcome.assignment is None or outcome.assignment.measurement is None:
         return None
-    file = outcome.assignment.measurement(folder)
-    return Measurement(file=file.relative_to(folder).as_posix(), simulated=True)
+    return outcome.assignment.measurement(folder).relative_to(folder).as_posix()

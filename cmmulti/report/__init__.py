@@ -2,11 +2,10 @@
 
 from cmmulti.report.folder import ResultFolder, check_free
 from cmmulti.report.page import gather, write_page
-from cmmulti.report.results import Measurement, Output, Part, Results, Table, read_results, write_results
+from cmmulti.report.results import Output, Part, Results, Table, read_results, write_results
 from cmmulti.report.sections import Section
 
 __all__ = [
-    "Measurement",
     "Output",
     "Part",
     "ResultFolder",

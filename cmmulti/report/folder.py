@@ -203,8 +203,8 @@ def remove_former(folder: Path) -> None:
             remove_former(inner)
             _remove_empty(inner)
     names = {RESULTS, PAGE, *(output.file for output in former.outputs)}
-    if former.measurement is not None and former.measurement.file is not None:
-        names.add(former.measurement.file)
+    if former.measurement is not None:
+        names.add(former.measurement)
     for section in former.sections:
         for record in section.media:
             names |= _files(record)

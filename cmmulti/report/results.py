@@ -58,13 +58,6 @@ class Output(_Record):
     label: int | str | None = None
 
 
-class Measurement(_Record):
-    """The measured data that a reconstruction is held to."""
-
-    file: InnerPath | None = None
-    simulated: bool = False
-
-
 class MediaRecord(_Record):
     """A picture or player of the page, as files of the folder."""
 
@@ -111,7 +104,7 @@ class Results(_Record):
         steps: noise levels visited. nfe: network evaluations per sample, guidance and the problem's own counted.
         seconds: wall time of the work, files excluded.
         metrics: figures by name; baselines: the same for each simpler answer.
-        outputs: the results alone, in seed order. measurement: what a reconstruction was held to.
+        outputs: the results alone, in seed order. measurement: the file of a simulated measurement.
         notes: what a reader must know before trusting the figures. details: further facts of the command.
         sections: what the page shows. parts: result folders inside this one, whose pages it embeds.
     """
@@ -125,7 +118,7 @@ class Results(_Record):
     metrics: dict[str, Figure] = Field(default_factory=dict)
     baselines: dict[str, dict[str, Figure]] = Field(default_factory=dict)
     outputs: list[Output] = Field(default_factory=list)
-    measurement: Measurement | None = None
+    measurement: InnerPath | None = None
     notes: list[str] = Field(default_factory=list)
     levels: list[float] = Field(default_factory=list)
     sampler: str | None = None

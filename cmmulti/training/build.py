@@ -94,8 +94,8 @@ def class_names(config: RunConfig, data: TrainingSet) -> list[str]:
         raise UserError(f"network.classes = {classes}: the data has label {highest}; expected at least {highest + 1}")
     if highest == NULL_LABEL:
         raise UserError(f"network.classes = {classes}: the data {config.data.name!r} has no labels; expected 0")
-    names = getattr(data, "classes", None)
-    return [str(n) for n in names] if names and len(names) == classes else [str(i) for i in range(classes)]
+    names = list(data.class_names)
+    return names if len(names) == classes else [str(i) for i in range(classes)]
 
 
 def pipeline_config(config: RunConfig, method: Method, classes: list[str]) -> PipelineConfig:
