@@ -34,13 +34,13 @@ def tv_reconstruct(
     dual_step = max(3 * weight / level, 0.003)
     step = 0.99 / (0.5 + 8 * dual_step)
     for _ in range(iterations):
-        gradient = operator.adjoint(operator(x) - y) / norm**2 + _divergence(dual)
-        moved = x - step * gradient
+        moved = operator.adjoint(operator(x) - y).div_(norm**2)
+        moved = _add_divergence(moved, dual).mul_(-step).add_(x)
         if nonnegative:
-            moved = moved.clamp_min(0)
-        dual = dual + dual_step * _gradient(2 * moved - x)
-        size = dual.abs().square().sum(0).sqrt()
-        dual = dual * (weight / size.clamp_min(weight))
+            moved.clamp_min_(0)
+        _add_gradient(dual, 2 * moved - x, dual_step)
+        size = dual.abs().square_().sum(0).sqrt_().clamp_min_(weight)
+        dual.mul_(weight / size)
         x = moved
     return x
 
@@ -53,18 +53,17 @@ def _norm(operator: LinearOperator, like: Tensor, iterations: int = 20) -> float
     return 1.01 * float(x.norm()) ** 0.5
 
 
-def _gradient(x: Tensor) -> Tensor:
-    """Forward differences along rows and columns, 0 at the far edge: (2, *x.shape)."""
-    down, right = torch.zeros_like(x), torch.zeros_like(x)
-    down[..., :-1, :] = x[..., 1:, :] - x[..., :-1, :]
-    right[..., :-1] = x[..., 1:] - x[..., :-1]
-    return torch.stack([down, right])
+def _add_gradient(dual: Tensor, x: Tensor, factor: float) -> None:
+    """``dual += factor * D x`` in place: D takes forward differences along rows and columns, 0 at the far edges."""
+    dual[0, ..., :-1, :].add_(x[..., 1:, :] - x[..., :-1, :], alpha=factor)
+    dual[1, ..., :-1].add_(x[..., 1:] - x[..., :-1], alpha=factor)
 
 
-def _divergence(dual: Tensor) -> Tensor:
-    """The adjoint of :func:`_gradient`; the dual is 0 at the far edges."""
-    down, right = dual[0], dual[1]
-    result = -down - right
-    result[..., 1:, :] += down[..., :-1, :]
-    result[..., 1:] += right[..., :-1]
-    return result
+def _add_divergence(x: Tensor, dual: Tensor) -> Tensor:
+    """``x += D^H dual`` in place."""
+    down, right = dual[0, ..., :-1, :], dual[1, ..., :-1]
+    x[..., :-1, :].sub_(down)
+    x[..., 1:, :].add_(down)
+    x[..., :-1].sub_(right)
+    x[..., 1:].add_(right)
+    return x
