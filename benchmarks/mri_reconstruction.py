@@ -112,12 +112,12 @@ def tune(options: argparse.Namespace) -> dict[str, dict[str, Figures]]:
 
 
 def against_sigpy(measured: Measured, weight: float = 0.005) -> Figures:
-    """One slice by sigpy's PDHG (anisotropic TV of a complex image, 1000 iterations) and by ours."""
+    """One slice by sigpy's PDHG (anisotropic TV of a complex image) and by ours."""
     import sigpy.mri.app
 
     part = len(measured.y) // 2
     y = measured.y[part : part + 1] / measured.percentile
-    ours = tv_reconstruct(measured.acquisition, y, weight, measured.acquisition.adjoint(y), 1.0, iterations=1000)[0, 0]
+    ours = tv_reconstruct(measured.acquisition, y, weight, measured.acquisition.adjoint(y), 1.0, iterations=300)[0, 0]
     theirs = sigpy.mri.app.TotalVariationRecon(
         y[0].numpy(), np.ones((1, *y.shape[2:]), np.complex64), weight, max_iter=1000, show_pbar=False
     ).run()

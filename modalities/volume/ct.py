@@ -41,10 +41,10 @@ ITERATIONS = 10
 START, STOP = 0.1, 0.02
 """First and last noise level, model space: about the error of the image it starts from, and of the result."""
 
-START_ITERATIONS = 100
+START_ITERATIONS = 60
 """Of total variation, for the image to start from."""
 
-TV_WEIGHTS = {32.0: 30.0, 64.0: 30.0}
+TV_WEIGHTS = {32.0: 300.0, 64.0: 300.0}
 """Views -> TV weight for attenuation in units of water's and white noise of 1, the best on validation slices."""
 
 
@@ -99,7 +99,7 @@ class Measured:
         """Attenuation (parts, 1, rows, columns), 1/mm, not negative."""
         return fbp(self.radon, self.y).clamp_min(0)
 
-    def tv(self, weight: float | None = None, iterations: int = 300) -> Tensor:
+    def tv(self, weight: float | None = None, iterations: int = 200) -> Tensor:
         """Attenuation by total variation with the same projector, weights and non-negativity."""
         views = self.y.shape[2]
         chosen = float(np.interp(views, list(TV_WEIGHTS), list(TV_WEIGHTS.values()))) if weight is None else weight

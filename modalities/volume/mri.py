@@ -37,7 +37,7 @@ SIMULATED_NOISE = 0.01
 SMOOTHNESS_MM = 40.0
 """Wavelength at which the weight of a spatial frequency in the phase has fallen to one half."""
 
-PHASE_ITERATIONS, START_ITERATIONS = 80, 100
+PHASE_ITERATIONS, START_ITERATIONS = 40, 50
 """Of total variation, for the complex image whose smoothed phase is taken, and for the image to start from."""
 
 TOGETHER = 4
@@ -128,7 +128,7 @@ class Measured:
         """Magnitude (parts, 1, ky, kx)."""
         return self.acquisition.adjoint(self.y).abs()
 
-    def tv(self, complex_image: bool, weight: float | None = None, iterations: int = 300) -> Tensor:
+    def tv(self, complex_image: bool, weight: float | None = None, iterations: int = 100) -> Tensor:
         """Magnitude of the total-variation image: real and non-negative with the phase, or complex."""
         return self.percentile * self._tv(complex_image, weight, iterations).abs()
 

@@ -7,6 +7,9 @@ from torch import Tensor
 
 from cmmulti.operators.base import LinearOperator
 
+INNER = 5
+"""Dual steps per outer iteration."""
+
 
 def tv_reconstruct(
     operator: LinearOperator,
@@ -15,34 +18,42 @@ def tv_reconstruct(
     start: Tensor,
     norm: float | None = None,
     nonnegative: bool = False,
-    iterations: int = 300,
+    iterations: int = 100,
 ) -> Tensor:
-    """Isotropic total variation over the last two axes, by the primal-dual method of Condat (2013) and Vu (2013).
+    """Isotropic total variation over the last two axes by FISTA (Beck and Teboulle 2009).
+
+    Its inner problem, denoising by total variation, is solved by a few projected gradient steps on the dual, which goes on
+    from where the last one ended.
 
     Args:
         operator: A, images (1, rows, columns), real or complex, -> measurements. y: (B, *range).
         weight: in the units of the image where A has norm 1: 0.005 of its brightest tissue is a usual size.
         start: first guess (B, 1, rows, columns), real or complex; the result is like it.
         norm: largest singular value of A; estimated when None. nonnegative: real images of values >= 0 only.
-        iterations: 300 leave an MR image within about 0.3 % of its limit.
+        iterations: 100 are enough for MRI, 200 for sparse views.
     """
     norm = _norm(operator, start) if norm is None else norm
-    x, dual = start, torch.zeros(2, *start.shape, dtype=start.dtype, device=start.device)
-    level = float(start.abs().amax()) or 1.0
-    # With A and the weight scaled to norm 1. The image's step and the dual's are as different as image and weight.
     weight = weight / norm**2
-    dual_step = max(3 * weight / level, 0.003)
-    step = 0.99 / (0.5 + 8 * dual_step)
+    x = ahead = start
+    dual = torch.zeros(2, *start.shape, dtype=start.dtype, device=start.device)
+    momentum = 1.0
     for _ in range(iterations):
-        moved = operator.adjoint(operator(x) - y).div_(norm**2)
-        moved = _add_divergence(moved, dual).mul_(-step).add_(x)
-        if nonnegative:
-            moved.clamp_min_(0)
-        _add_gradient(dual, 2 * moved - x, dual_step)
-        size = dual.abs().square_().sum(0).sqrt_().clamp_min_(weight)
-        dual.mul_(weight / size)
-        x = moved
+        target = ahead - operator.adjoint(operator(ahead) - y).div_(norm**2)
+        for _ in range(INNER):
+            _add_gradient(dual, _primal(target, dual, nonnegative), 1 / 8)
+            size = dual.abs().square_().sum(0).sqrt_().clamp_min_(weight)
+            dual.mul_(weight / size)
+        new = _primal(target, dual, nonnegative)
+        following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+        ahead = new + (momentum - 1) / following * (new - x)
+        x, momentum = new, following
     return x
+
+
+def _primal(target: Tensor, dual: Tensor, nonnegative: bool) -> Tensor:
+    """The image that belongs to a dual: ``target - D^H dual``, projected."""
+    x = target - _add_divergence(torch.zeros_like(target), dual)
+    return x.clamp_min_(0) if nonnegative else x
 
 
 def _norm(operator: LinearOperator, like: Tensor, iterations: int = 20) -> float:
