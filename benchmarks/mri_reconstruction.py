@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from cmmulti.modality import DataSource
+from cmmulti.operators.fourier import Fourier
 from cmmulti.pipeline import Pipeline
 from modalities.volume.item import Volume
 from modalities.volume.modality import VolumeModality
@@ -118,8 +119,9 @@ def against_sigpy(measured: Measured, weight: float = 0.005) -> Figures:
     part = len(measured.y) // 2
     y = measured.y[part : part + 1] / measured.percentile
     ours = tv_reconstruct(measured.acquisition, y, weight, measured.acquisition.adjoint(y), 1.0, iterations=300)[0, 0]
+    kspace = Fourier((y.shape[3], y.shape[2]), dims=1)(y[0].mT).mT
     theirs = sigpy.mri.app.TotalVariationRecon(
-        y[0].numpy(), np.ones((1, *y.shape[2:]), np.complex64), weight, max_iter=1000, show_pbar=False
+        kspace.numpy(), np.ones((1, *y.shape[2:]), np.complex64), weight, max_iter=1000, show_pbar=False
     ).run()
     difference = np.linalg.norm(ours.abs().numpy() - np.abs(theirs)) / np.linalg.norm(np.abs(theirs))
     return {"psnr": float("nan"), "ssim": float("nan"), "nmse": float(difference**2)}
