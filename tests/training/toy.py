@@ -38,7 +38,7 @@ class ToySet(TrainingSet):
         self.length, self.bad, self.nan = length, set(bad), set(nan)
         self.labels = torch.arange(N) % 3
         self.names = [f"toy-{i}.bin" for i in range(N)]
-        self.classes = ["low", "middle", "high"]
+        self.class_names = ["low", "middle", "high"]
 
     def tensor(self, index: int, generator: torch.Generator | None) -> Tensor:
         if index in self.bad:
