@@ -20,11 +20,13 @@ from typing import Any
 
 import numpy as np
 
+from cmmulti.errors import UserError
 from cmmulti.modality import DataSource
 from cmmulti.pipeline import Pipeline
 from modalities.volume.ct import CTOptions, Measured, simulated
 from modalities.volume.item import Volume
 from modalities.volume.modality import VolumeModality
+from modalities.volume.representation import check_spacing
 from modalities.volume.settings import VolumeSettings
 
 Figures = dict[str, float]
@@ -34,8 +36,17 @@ GRID = VolumeSettings(kind="ct", size=(256, 256), voxel_mm=(1.4, 1.4), tolerance
 
 
 def scans(modality: VolumeModality, options: argparse.Namespace) -> list[Volume]:
+    """The slices whose spacing the model takes; the others are told."""
     data = modality.dataset(DataSource(name="ct-hu-256", root=options.data_root), options.split)
-    return [data.case(i) for i in range(min(options.slices, len(data.cases)))]
+    found = []
+    for i in range(min(options.slices, len(data.cases))):
+        try:
+            check_spacing(data.case(i), modality.settings)
+        except UserError as error:
+            print(f"slice {i + 1} left out: {error}", flush=True)
+        else:
+            found.append(data.case(i))
+    return found
 
 
 def asked(options: argparse.Namespace, views: int, number: int) -> dict[str, Any]:

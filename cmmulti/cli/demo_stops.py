@@ -57,7 +57,7 @@ STOPS = (
         "A hole in a real recording, filled",
         "A tenth of a second of a held-out recording was removed; the model fills it from what is around it. Every sample "
         "outside the hole is the file's own. The figures compare with the recording before the hole was made.",
-        "edit spoken-digits --task inpaint --input {digit-7-george.wav} --start 0.15 --end 0.25 --steps 4 --seed 0 "
+        "edit spoken-digits --task inpaint --input {digit-7-george.wav} --start 0.30 --end 0.40 --steps 4 --seed 0 "
         "--reference {digit-7-george.wav}",
         "spoken-digits",
     ),

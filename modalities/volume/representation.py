@@ -60,7 +60,7 @@ def check_spacing(volume: Volume, settings: VolumeSettings) -> None:
         raise UserError(
             f"{describe(volume)}: voxels of {_mm(present)} (along {_axes(settings)}), but the model was trained at "
             f"{_mm(settings.voxel_mm)} and takes at most {100 * settings.tolerance:g} % difference; "
-            "resample the scan (--resample)"
+            "resample the scan first (`edit --task inpaint` does it with --resample)"
         )
 
 
