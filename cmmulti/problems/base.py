@@ -72,8 +72,11 @@ class Solver(ABC):
 
     needs_gradient: ClassVar[bool] = False
 
-    def begin(self, problem: Problem, x: Tensor, levels: Sequence[float]) -> tuple[Tensor, Any]:
-        """First noisy tensor and state, given the one that the sampler would take."""
+    def begin(
+        self, problem: Problem, x: Tensor, levels: Sequence[float], randomness: SampleRandomness
+    ) -> tuple[Tensor, Any]:
+        """First noisy tensor and state, given ``x``, the one that the sampler would take. ``randomness`` is a stream of
+        the problem's own: drawing from it leaves the sampler's noise as it is."""
         return x, None
 
     def step(self, problem: Problem, step: Step, state: Any) -> StepResult:
@@ -129,8 +132,8 @@ class Problem:
     def needs_gradient(self) -> bool:
         return self.solver.needs_gradient
 
-    def begin(self, x: Tensor, levels: Sequence[float]) -> tuple[Tensor, Any]:
-        return self.solver.begin(self, x, levels)
+    def begin(self, x: Tensor, levels: Sequence[float], randomness: SampleRandomness) -> tuple[Tensor, Any]:
+        return self.solver.begin(self, x, levels, randomness)
 
     def step(self, step: Step, state: Any) -> StepResult:
         return self.solver.step(self, step._replace(x0=self.admissible(step.x0)), state)

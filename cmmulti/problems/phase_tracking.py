@@ -47,7 +47,7 @@ class PhaseTracking(ProximalCG):
             operator, self.measured, noise, self, self.affine, self.model_shape, valid_range, padding_value
         )
 
-    def begin(self, problem: Problem, x: Tensor, levels: Any) -> tuple[Tensor, Tensor]:
+    def begin(self, problem: Problem, x: Tensor, levels: Any, randomness: Any) -> tuple[Tensor, Tensor]:
         return x, self.phase.to(x.device)
 
     def step(self, problem: Problem, step: Step, state: Tensor) -> StepResult:

@@ -39,7 +39,7 @@ class PnPCM(Solver):
     delta: float = 0.2
     momentum: float = 0.0
 
-    def begin(self, problem: Problem, x: Tensor, levels: Any) -> tuple[Tensor, Any]:
+    def begin(self, problem: Problem, x: Tensor, levels: Any, randomness: Any) -> tuple[Tensor, Any]:
         return x, _State()
 
     def step(self, problem: Problem, step: Step, state: Any) -> StepResult:

@@ -68,7 +68,7 @@ class Sampler(ABC):
             x = first_state(start, sigmas, randomness, model)
             walk = Walk(model, sigmas, randomness, condition.to(x.device), problem, callback)
             if problem is not None:
-                x, walk.state = problem.begin(x, sigmas)
+                x, walk.state = problem.begin(x, sigmas, randomness.child("begin"))
             x0 = self.walk(walk, x)
             if problem is not None:
                 x0 = problem.finish(x0, walk.state)

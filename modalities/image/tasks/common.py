@@ -14,6 +14,7 @@ from cmmulti.errors import UserError
 from cmmulti.noise import geometric
 from cmmulti.operators.base import Identity
 from cmmulti.problems.base import Problem, Solver, Step, StepResult
+from cmmulti.randomness import SampleRandomness
 from modalities.image import files
 from modalities.image.picture import Picture
 
@@ -66,7 +67,9 @@ class FromPicture(Solver):
 
     renoising: Renoising = "fresh"
 
-    def begin(self, problem: Problem, x: Tensor, levels: Sequence[float]) -> tuple[Tensor, Any]:
+    def begin(
+        self, problem: Problem, x: Tensor, levels: Sequence[float], randomness: SampleRandomness
+    ) -> tuple[Tensor, Any]:
         return x + problem.measurements(x), None
 
     def step(self, problem: Problem, step: Step, state: Any) -> StepResult:
