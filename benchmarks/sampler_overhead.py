@@ -3,7 +3,7 @@
     python benchmarks/sampler_overhead.py [--batch 16] [--pairs 30] [--threads 2]
 
 Both run in this process, in turn, in the order AB BA, and the median of the paired ratios is the answer. Goal: <= 1.05.
-The network is of the kind of the shipped head-mr model, wider: ``UNet(2, 1, (64, 96, 128), patch=2)`` on slices of 120 x 96.
+The network is like the shipped head-mr model, but wider: ``UNet(2, 1, (64, 96, 128), patch=2)`` on slices of 120 x 96.
 """
 
 from __future__ import annotations
