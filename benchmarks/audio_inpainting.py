@@ -67,13 +67,14 @@ def main() -> None:
     parser.add_argument("--root", type=Path, help="folder of data sets")
     parser.add_argument("--clips", type=int, default=100)
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--split", choices=("val", "test"), default="test", help="val for choosing settings")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON file of all figures")
     options = parser.parse_args()
     pipeline = None if options.model == "none" else Pipeline.from_pretrained(options.model)
     modality = AudioModality(AudioModality.Settings()) if pipeline is None else pipeline.modality
     assert isinstance(modality, AudioModality)
-    test = modality.dataset(DataSource(name="fsdd", root=options.root), "test")
+    test = modality.dataset(DataSource(name="fsdd", root=options.root), options.split)
     figures: dict[str, dict[str, float]] = {}
     for length in LENGTHS:
         generator = np.random.default_rng(options.seed)
