@@ -105,12 +105,16 @@ class TrainingSet(ABC):
     """Clean model tensors of one split.
 
     ``labels``: (n,) int64, ``NULL_LABEL`` where there is none. ``names``: where each came from, for error messages.
-    ``class_names``: one per label, empty where there are no classes.
+    ``class_names``: one per label, empty where there are no classes. ``licence``: of the data, an SPDX identifier, or
+    ``unknown`` where their source states none; ``attribution``: who made them, as the licence asks for. Both are empty for
+    a user's own files. A model's card repeats them.
     """
 
     labels: Tensor
     names: Sequence[str]
     class_names: Sequence[str] = ()
+    licence: str = ""
+    attribution: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -225,6 +229,13 @@ class Modality(ABC):
     def metrics(self, result: Item, truth: Item, mark: Any = None) -> dict[str, float]:
         """Reference-based figures of a result (``psnr``, ``ssim``, ``nmse``, ...), restricted to ``mark`` where given."""
         return {}
+
+    def specification(self) -> dict[str, str]:
+        """What a model of these settings takes and makes, with units, for its card: name -> value, one line each.
+
+        By default the settings as they are written.
+        """
+        return {name: str(value) for name, value in self.settings.model_dump(mode="json").items()}
 
     @abstractmethod
     def network(self) -> dict[str, Any]:

@@ -208,6 +208,17 @@ def settings_travel(case: ModalityCase) -> None:
 
 
 @check_modality.check
+def its_card_can_be_written(case: ModalityCase) -> None:
+    """``specification`` says in one line each what a model of these settings takes and makes."""
+    told = case.modality.specification()
+    fail_unless(len(told) > 0, "specification() says nothing")
+    for name, value in told.items():
+        fail_unless(isinstance(value, str), f"specification: {name} is of type {type(value).__name__}, expected str")
+        fail_unless(bool(name.strip() and value.strip()), f"specification: {name!r} is empty")
+        fail_unless("\n" not in name + value, f"specification: {name!r} has more than one line")
+
+
+@check_modality.check
 def default_network_fits(case: ModalityCase) -> None:
     """``network()`` makes a U-Net for tensors of ``shape``."""
     settings, shape = case.modality.network(), case.modality.shape

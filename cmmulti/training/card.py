@@ -5,6 +5,7 @@ from __future__ import annotations
 import yaml
 
 from cmmulti.config import RunConfig
+from cmmulti.modality import Modality
 from cmmulti.model import Model
 from cmmulti.pipeline.folder import parameters
 from cmmulti.registry import load
@@ -12,12 +13,22 @@ from cmmulti.training.folder import RunRecord
 
 
 def model_card(
-    config: RunConfig, record: RunRecord, model: Model, step: int, profile: str, name: str, seconds: float = 0.0
+    config: RunConfig,
+    record: RunRecord,
+    modality: Modality,
+    model: Model,
+    step: int,
+    profile: str,
+    name: str,
+    seconds: float = 0.0,
 ) -> str:
-    """Markdown with a YAML head: what the model is, what it was trained on, how, and what it is not for."""
+    """Markdown with a YAML head: what the model is, what it was trained on and by whose leave, how, and what it is not for.
+
+    The words of the head are those of Hugging Face's cards; a licence nobody stated is ``other`` there.
+    """
     head = {
         "library_name": "cmmulti",
-        "license": "other",
+        "license": record.licence.lower() or "other",
         "datasets": [config.data.name],
         "tags": [
             "consistency-models" if model.role != "teacher" else "diffusion",
@@ -30,6 +41,7 @@ def model_card(
     images = step * config.data.batch_size
     rows = {
         "modality": config.modality.name,
+        **modality.specification(),
         "data": f"{config.data.name}, train split" + (f", {record.examples} examples" if record.examples else ""),
         "classes": ", ".join(record.classes) or "none",
         "method": f"{config.method.name} ({paper})",
@@ -50,7 +62,13 @@ def model_card(
         f"| | |\n| --- | --- |\n{table}\n\n"
         f"Use: `cmmulti sample FOLDER --n 16 --steps {'18' if model.role == 'teacher' else '2'} --seed 0 --out DIR`.\n\n"
         "Held-out figures: not measured yet; `cmmulti evaluate` makes them.\n\n"
-        f"Licence: for the publisher to fill in. The weights derive from {config.data.name}, whose licence says what "
-        "may be done with them.\n\n"
+        f"{_licence(config.data.name, record)}\n\n"
         "Research use. Not a medical device, and not a source of evidence about any person.\n"
     )
+
+
+def _licence(data: str, record: RunRecord) -> str:
+    """Whose data the weights derive from, and on which terms."""
+    if not record.licence:
+        return f"Licence: for the publisher to fill in. The weights derive from the data set {data}, which states none."
+    return f"Licence: {record.licence}, that of the data: {record.attribution}."

@@ -62,8 +62,9 @@ def export(run: Path, out: Path, profile: str | None = None, half: bool = False)
     for name, tensor in model.network.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
             raise UserError(f"{path}: {name} of {chosen} holds NaN or infinity; nothing was exported")
-    card = model_card(config, record, model, state["step"], chosen, out.name, seconds_of(run, state["step"]))
-    pipeline = Pipeline(model.eval(), build_modality(config), settings, card)
+    modality = build_modality(config)
+    card = model_card(config, record, modality, model, state["step"], chosen, out.name, seconds_of(run, state["step"]))
+    pipeline = Pipeline(model.eval(), modality, settings, card)
     pipeline.save_pretrained(out, half)
     return pipeline
 

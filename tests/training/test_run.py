@@ -135,6 +135,20 @@ def test_export_holds_the_average(toy_config: Config, tmp_path: Path, profile: s
         assert part in pipeline.card, part
 
 
+def test_the_card_says_on_which_terms_and_for_what(toy_config: Config, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(toy_config("trainer.max_steps=1"), run)
+    card = export(run, tmp_path / "model").card
+    assert yaml.safe_load(card.split("---")[1])["license"] == "cc0-1.0"
+    assert "\nLicence: CC0-1.0, that of the data: Toys of nobody.\n" in card
+    assert "\n| length | 8 |\n" in card
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"licence": "", "attribution": ""}))
+    card = export(run, tmp_path / "mine").card
+    assert yaml.safe_load(card.split("---")[1])["license"] == "other"
+    assert "Licence: for the publisher to fill in. The weights derive from the data set toys" in card
+
+
 def test_export_refuses_what_is_no_run(toy_config: Config, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"expected the folder of a run"):
         export(tmp_path, tmp_path / "model")

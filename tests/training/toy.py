@@ -34,6 +34,9 @@ class ToySettings(ModalitySettings):
 class ToySet(TrainingSet):
     """Noise of standard deviation 0.5 around 0.25; names listed in ``bad`` cannot be read, ``nan`` holds NaN."""
 
+    licence = "CC0-1.0"
+    attribution = "Toys of nobody"
+
     def __init__(self, length: int, bad: Sequence[int] = (), nan: Sequence[int] = ()) -> None:
         self.length, self.bad, self.nan = length, set(bad), set(nan)
         self.labels = torch.arange(N) % 3

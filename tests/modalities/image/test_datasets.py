@@ -51,6 +51,16 @@ def test_digits_are_split_without_overlap():
     assert set(((x + 1) * 127.5).round().unique().tolist()) <= {float(round(v * 255 / 16)) for v in range(17)}
 
 
+def test_named_sets_say_whose_they_are_and_folders_do_not(tmp_path):
+    for modality in (DIGITS, ImageModality(ImageSettings(size=8, channels=1, classes=0))):
+        train = modality.dataset(DataSource(name="digits"), "train")
+        assert train.licence == "CC-BY-4.0"
+        assert "Alpaydin" in train.attribution
+    write_pictures(tmp_path, [f"{i}.png" for i in range(6)], channels=1)
+    mine = ImageModality(ImageSettings(size=8, channels=1)).dataset(DataSource(name="folder", root=tmp_path), "train")
+    assert (mine.licence, mine.attribution) == ("", "")
+
+
 def test_another_seed_splits_otherwise():
     same = [DIGITS.dataset(DataSource(name="digits"), "test").names for _ in range(2)]
     other = DIGITS.dataset(DataSource(name="digits", options={"split_seed": 1}), "test").names
