@@ -37,6 +37,53 @@ def cases(picture):
     }
 
 
+def test_documented_licences_are_those_of_the_code():
+    from modalities.audio.spoken_digits import SpokenDigits
+    from modalities.image.datasets import DATASETS
+    from modalities.image.datasets import TERMS as PICTURES
+    from modalities.volume.archives import ARCHIVES
+    from modalities.volume.datasets import TERMS as SCANS
+
+    assert PICTURES.keys() == DATASETS.keys()
+    assert SCANS.keys() == ARCHIVES.keys()
+    told = {**PICTURES, **SCANS, "fsdd": (SpokenDigits.licence, SpokenDigits.attribution)}
+    rows = [line.split("|") for line in (ROOT / "docs/data.md").read_text().splitlines() if line.startswith("| `")]
+    documented = {row[1].strip(" `"): row[4].split("(")[0].strip() for row in rows}
+    assert documented.keys() == told.keys()
+    for name, (licence, attribution) in told.items():
+        said = "none stated" if licence == "unknown" else licence.replace("-", " ").replace("BY SA", "BY-SA")
+        assert documented[name].startswith(said), name
+        assert attribution
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "told"),
+    [
+        ("image", {"size": (8, 12), "channels": 1}, {"size": "8 x 12 pixels", "channels": "grey"}),
+        (
+            "audio",
+            {"mel": {"rate": 16000, "fmax": 7000, "hop": 128}, "samples": 8000},
+            {"rate": "16000 Hz", "clip": "0.5 s, 8000 samples", "mel": "to 7000 Hz", "band": "up to 7200 Hz"},
+        ),
+        (
+            "volume",
+            {"plane": "coronal", "size": (30, 20), "voxel_mm": (2, 1.5)},
+            {"scans": "MR", "plane": "coronal", "voxel size": "2 x 1.5 mm", "field of view": "60 x 30 mm, 30 x 20 voxels"},
+        ),
+        (
+            "volume",
+            {"kind": "ct", "dims": 3, "size": (8, 4, 4), "voxel_mm": (1, 1, 1)},
+            {"scans": "CT, window of -1000 to 1000 HU", "plane": "whole volumes", "field of view": "8 x 4 x 4 mm"},
+        ),
+    ],
+)
+def test_what_a_card_says_of_the_settings(kind, settings, told):
+    adapter = registry.load("modalities", kind)
+    found = adapter(adapter.Settings(**settings)).specification()
+    for name, part in told.items():
+        assert part in found[name]
+
+
 @pytest.mark.parametrize("name", ["image", "audio", "volume"])
 @pytest.mark.parametrize("check", check_modality.checks)
 def test_contract(cases, name, check):
