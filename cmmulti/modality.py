@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -33,7 +33,10 @@ Item = Any
 
 
 class ModalitySettings(BaseModel):
-    """Base of an adapter's settings: all that turns files into model tensors and back. They travel with the model."""
+    """Base of an adapter's settings: all that turns files into model tensors and back. They travel with the model.
+
+    None stands for a number that the training data decide (:meth:`Modality.measured`), never for anything else.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -240,6 +243,13 @@ class Modality(ABC):
     @abstractmethod
     def network(self) -> dict[str, Any]:
         """Default settings of the default network (``unet``) for these tensors."""
+
+    def measured(self, source: DataSource) -> Self:
+        """The adapter with what its settings leave open (None) measured on the train split; itself where nothing is.
+
+        Asked once, when a run begins; the numbers then travel with the run and the model.
+        """
+        return self
 
     @abstractmethod
     def dataset(self, source: DataSource, split: Split) -> TrainingSet:

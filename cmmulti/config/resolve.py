@@ -69,9 +69,9 @@ def resolve(values: Mapping[str, Any], where: str = "config") -> RunConfig:
         preview = preview.model_copy(update={"steps": (18,) if method.role == "teacher" else (1, 2)})
     return config.model_copy(
         update={
-            "modality": _piece(config.modality.name, modality.settings.model_dump(mode="json")),
-            "network": _piece(config.network.name, settings),
-            "method": _piece(config.method.name, method.settings.model_dump(mode="json")),
+            "modality": PieceConfig.of(config.modality.name, modality.settings.model_dump(mode="json")),
+            "network": PieceConfig.of(config.network.name, settings),
+            "method": PieceConfig.of(config.method.name, method.settings.model_dump(mode="json")),
             "optimizer": optimizer,
             "ema": ema,
             "trainer": trainer,
@@ -172,10 +172,6 @@ def _averages(ema: EMAConfig, recommended: typing.Sequence[float], wrong: list[s
     elif export not in (*names, "raw"):
         wrong.append(f"ema.export = {export!r}: expected one of {', '.join([*names, 'raw'])}")
     return ema.model_copy(update={"export": export})
-
-
-def _piece(name: str, settings: Mapping[str, Any]) -> PieceConfig:
-    return PieceConfig.model_validate({"name": name, **settings})
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

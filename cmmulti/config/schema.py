@@ -6,8 +6,9 @@ from the data. The resolved config, saved beside the run, has no such gaps but f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -23,6 +24,11 @@ class PieceConfig(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
     name: str
+
+    @classmethod
+    def of(cls, name: str, settings: Mapping[str, Any]) -> Self:
+        """The piece ``name`` with these settings."""
+        return cls.model_validate({"name": name, **settings})
 
     @property
     def settings(self) -> dict[str, Any]:

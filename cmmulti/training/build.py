@@ -10,7 +10,7 @@ from torch import nn
 
 from cmmulti import registry
 from cmmulti.conditioning import NO_CONDITION, NULL_LABEL
-from cmmulti.config import RunConfig
+from cmmulti.config import PieceConfig, RunConfig
 from cmmulti.errors import UserError
 from cmmulti.methods.base import Method
 from cmmulti.modality import DataSource, Modality, TrainingSet
@@ -27,7 +27,7 @@ EVALUATION_BATCH = 32
 
 @dataclass
 class Parts:
-    """What trains: the config with ``sigma_data`` filled in, and what it names."""
+    """What trains: the config with what the data decide filled in, and what it names."""
 
     config: RunConfig
     modality: Modality
@@ -44,10 +44,15 @@ def build(config: RunConfig) -> Parts:
     Raises:
         UserError: the data is not there or does not fit the network, or ``init`` is of another architecture or modality.
     """
+    init = load_pipeline(config.init, config) if config.init else None
     modality = build_modality(config)
+    if init is not None:
+        modality = adopted(modality, init.modality)
+    modality = modality.measured(data_source(config))
+    settings = modality.settings.model_dump(mode="json")
+    config = config.model_copy(update={"modality": PieceConfig.of(config.modality.name, settings)})
     examples = training_examples(config, modality)
     classes = class_names(config, examples.source)
-    init = load_pipeline(config.init, config) if config.init else None
     if config.sigma_data is None:
         sigma_data = init.config.sigma_data if init is not None else measured_sigma_data(examples)
         config = config.model_copy(update={"sigma_data": sigma_data})
@@ -77,11 +82,22 @@ def build_method(config: RunConfig) -> Method:
 def training_examples(config: RunConfig, modality: Modality) -> Examples:
     """The train split, checked to hold something."""
     data = config.data
-    source = DataSource(name=data.name, root=data.root, on_bad_file=data.on_bad_file, options=data.options)
-    training_set = modality.dataset(source, "train")
+    training_set = modality.dataset(data_source(config), "train")
     if len(training_set) == 0:
         raise UserError(f"data.name = {data.name!r}: the train split holds nothing")
     return Examples(training_set, config.trainer.seed, modality.shape, data.on_bad_file == "skip")
+
+
+def data_source(config: RunConfig) -> DataSource:
+    """What the ``data:`` section names, as an adapter takes it."""
+    data = config.data
+    return DataSource(name=data.name, root=data.root, on_bad_file=data.on_bad_file, options=data.options)
+
+
+def adopted(modality: Modality, trained: Modality) -> Modality:
+    """``modality`` with what its settings leave open (None) taken from a trained model's."""
+    theirs = {k: v for k, v in trained.settings if getattr(modality.settings, k, 0) is None}
+    return type(modality)(modality.settings.model_copy(update=theirs))
 
 
 def class_names(config: RunConfig, data: TrainingSet) -> list[str]:
@@ -146,7 +162,7 @@ def load_pipeline(name: str, config: RunConfig) -> Pipeline:
     if pipeline.config.modality.name != config.modality.name:
         raise UserError(f"{name}: a model of modality {pipeline.config.modality.name!r}; expected {config.modality.name!r}")
     theirs = pipeline.modality.settings.model_dump(mode="json")
-    if different := sorted(k for k, v in config.modality.settings.items() if theirs.get(k) != v):
+    if different := sorted(k for k, v in config.modality.settings.items() if v is not None and theirs.get(k) != v):
         told = ", ".join(f"{k} = {theirs.get(k)!r}, expected {config.modality.settings[k]!r}" for k in different)
         raise UserError(f"{name}: a model of other {config.modality.name} settings: {told}")
     return pipeline

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from cmmulti.config import RunConfig, read_yaml, resolve, to_yaml
+from cmmulti.config import PieceConfig, RunConfig, read_yaml, resolve, to_yaml
 from cmmulti.errors import UserError
 from cmmulti.files import replacing
 from cmmulti.training import checkpoint
@@ -81,11 +81,15 @@ def same_run(out: Path, config: RunConfig) -> RunConfig:
     stored = resolve(read_yaml(out / CONFIG), str(out / CONFIG))
     if config.sigma_data is None:
         config = config.model_copy(update={"sigma_data": stored.sigma_data})
-    before, now = _flat(stored.model_dump(mode="json")), _flat(config.model_dump(mode="json"))
-    keys = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
+    now, before = config.modality, stored.modality
+    if now.name == before.name:
+        measured = {k: before.settings.get(k) for k, v in now.settings.items() if v is None}
+        config = config.model_copy(update={"modality": PieceConfig.of(now.name, now.settings | measured)})
+    was, says = _flat(stored.model_dump(mode="json")), _flat(config.model_dump(mode="json"))
+    keys = sorted(k for k in was.keys() | says.keys() if was.get(k) != says.get(k))
     wrong = [k for k in keys if not any(k == m or k.startswith(f"{m}.") for m in MAY_CHANGE)]
     if wrong:
-        told = "; ".join(f"{k} = {now.get(k)!r}, expected {before.get(k)!r}" for k in wrong)
+        told = "; ".join(f"{k} = {says.get(k)!r}, expected {was.get(k)!r}" for k in wrong)
         raise UserError(f"{out}: --resume with another config than the run began with: {told}")
     return config
 

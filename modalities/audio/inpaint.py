@@ -20,6 +20,7 @@ from cmmulti.randomness import SampleRandomness
 from modalities.audio.clip import Clip
 from modalities.audio.extrapolation import extrapolated, texture
 from modalities.audio.griffin_lim import with_known_samples
+from modalities.audio.level import active_level
 from modalities.audio.representation import filters, linear_magnitude, log_mel_of, stft, to_model
 from modalities.audio.resampling import reach, resampled
 from modalities.audio.settings import AudioSettings
@@ -29,10 +30,6 @@ Span = tuple[int, int]
 
 FADE = 0.005
 """Seconds inside each end of a hole over which the fill takes over from the extrapolation."""
-BLOCK = 0.02
-"""Seconds of the blocks that levels are measured in."""
-ACTIVE = 1e-4
-"""Blocks of less than this share of the loudest one's power (-40 dB) are silence."""
 
 
 @dataclass(frozen=True)
@@ -112,12 +109,8 @@ def _gain(wave: Tensor, known: Tensor, settings: AudioSettings) -> float:
     peak = float(heard.abs().max())
     if peak == 0:
         return 1.0
-    block = round(BLOCK * settings.mel.rate)
-    power = heard.square().unfold(0, block, block).mean(1)
-    whole = known.unfold(0, block, block).all(1)
-    power = power[whole] if bool(power[whole].any()) else power
-    level = float(power[power > ACTIVE * power.max()].mean().sqrt())
-    return min(settings.level / level, 1 / peak)
+    level = active_level(heard, known, settings.mel.rate)
+    return min(settings.known("level") / level, 1 / peak)
 
 
 def unknown_frames(known: Tensor, settings: AudioSettings) -> Tensor:

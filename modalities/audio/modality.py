@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from cmmulti.media import Media
 from cmmulti.modality import DataSource, Item, Modality, Split, TrainingSet, require_whole
 from cmmulti.randomness import SampleRandomness
-from modalities.audio import datasets, files, render
+from modalities.audio import datasets, files, level, render
 from modalities.audio.augment import placed
 from modalities.audio.clip import Clip, from_floats
 from modalities.audio.measures import reference_metrics
@@ -113,6 +113,13 @@ class AudioModality(Modality):
             "patch": 2,
             "classes": self.settings.classes,
         }
+
+    def measured(self, source: DataSource) -> Self:
+        settings = self.settings
+        if None not in (settings.mean, settings.std, settings.level):
+            return self
+        data = datasets.dataset(source, "train", level.open_numbers(settings))
+        return type(self)(level.measured(data, settings))
 
     def dataset(self, source: DataSource, split: Split) -> TrainingSet:
         return datasets.dataset(source, split, self.settings)

@@ -72,12 +72,12 @@ def to_model(wave: Tensor, settings: AudioSettings) -> Tensor:
 
 def standardised(logarithm: Tensor, settings: AudioSettings) -> Tensor:
     """Log-mel values in model units, in which training clips have the standard deviation 0.5."""
-    return (logarithm - settings.mean) * (SIGMA_DATA / settings.std)
+    return (logarithm - settings.known("mean")) * (SIGMA_DATA / settings.known("std"))
 
 
 def log_mel_of(x: Tensor, settings: AudioSettings) -> Tensor:
     """(B, 1, mels, frames) in model space -> (B, mels, frames) natural log-mel."""
-    return x[:, 0].float() * (settings.std / SIGMA_DATA) + settings.mean
+    return x[:, 0].float() * (settings.known("std") / SIGMA_DATA) + settings.known("mean")
 
 
 def limits(settings: AudioSettings) -> tuple[float, float]:

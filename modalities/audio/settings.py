@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cmmulti.errors import UserError
 from cmmulti.modality import ModalitySettings
 
 SIGMA_DATA = 0.5
@@ -49,20 +50,21 @@ class MelSettings(BaseModel):
 
 
 class AudioSettings(ModalitySettings):
-    """Settings of the audio adapter; the defaults were measured on spoken digits (``fsdd``).
+    """Settings of the audio adapter.
 
     Attributes:
         mel: the front end. samples: length of the clips that the model generates, at ``mel.rate``.
         mean, std: of the log-mel values of augmented training clips, as padded. The model sees ``(v - mean) / std * 0.5``.
-        level: RMS of the active parts of training clips; clips are brought to it before they are edited.
+        level: RMS of the active parts of training clips; clips are brought to it before they are edited. These three are
+            measured on the training data when a run begins, where the config leaves them out.
         classes: number of labels, 0 for none. iterations: of Griffin-Lim.
     """
 
     mel: MelSettings = MelSettings()
     samples: int = Field(default=8000, ge=1)
-    mean: float = -8.903
-    std: float = Field(default=2.784, gt=0)
-    level: float = Field(default=0.037, gt=0, le=1)
+    mean: float | None = None
+    std: float | None = Field(default=None, gt=0)
+    level: float | None = Field(default=None, gt=0, le=1)
     classes: int = Field(default=10, ge=0)
     iterations: int = Field(default=32, ge=1, le=10_000)
 
@@ -71,6 +73,13 @@ class AudioSettings(ModalitySettings):
         if self.samples <= self.mel.n_fft // 2:
             raise ValueError(f"samples: expected more than n_fft / 2 = {self.mel.n_fft // 2}, got {self.samples}")
         return self
+
+    def known(self, name: Literal["mean", "std", "level"]) -> float:
+        """One of the measured numbers. Raises UserError where it is still open, as in a damaged model folder."""
+        value: float | None = getattr(self, name)
+        if value is None:
+            raise UserError(f"audio settings: {name} is not set; expected the number that training measured")
+        return value
 
     @property
     def frames(self) -> int:

@@ -32,7 +32,7 @@ def cases(picture):
     nifti = Path(str(data_path)) / "anatomical.nii"
     return {
         "image": case("image", picture, 0.5 / 127, size=16),
-        "audio": case("audio", ROOT / "modalities/audio/inputs/digit-3-jackson.wav", 0.2),
+        "audio": case("audio", ROOT / "modalities/audio/inputs/digit-3-jackson.wav", 0.2, mean=-8.9, std=2.8),
         "volume": case("volume", nifti, 0.01, size=(48, 48), voxel_mm=(2.0, 2.0)),
     }
 

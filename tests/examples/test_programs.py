@@ -53,7 +53,7 @@ def test_write_a_solver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 def test_inpaint_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = model(tmp_path / "model", "audio", {}, {"dims": 2})
+    folder = model(tmp_path / "model", "audio", {"mean": -8.9, "std": 2.8, "level": 0.04}, {"dims": 2})
     clip = Path(str(files("modalities.audio") / "inputs" / "digit-7-george.wav"))
     run(
         monkeypatch,

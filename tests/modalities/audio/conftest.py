@@ -14,7 +14,8 @@ from cmmulti.pipeline.folder import Piece
 from modalities.audio.modality import AudioModality
 from modalities.audio.settings import AudioSettings, MelSettings
 
-SETTINGS = AudioSettings(samples=4000, mel=MelSettings(mels=32), iterations=8)
+SCALE = {"mean": -8.9, "std": 2.8, "level": 0.037}
+SETTINGS = AudioSettings(samples=4000, mel=MelSettings(mels=32), iterations=8, **SCALE)
 
 
 def voice_of(rate: int, seconds: float, channels: int = 1, seed: int = 0) -> NDArray[np.float64]:
