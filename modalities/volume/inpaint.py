@@ -103,7 +103,7 @@ class Inpaint(Task):
             problem=problem,
             panels={"input": volume},
             mark=hidden,
-            baselines={"smooth": lambda: harmonic(volume, hidden)},
+            baselines={"mean": lambda: with_mean(volume, hidden), "smooth": lambda: harmonic(volume, hidden)},
             notes=(*volume.notes, *notes),
         )
 
@@ -147,6 +147,11 @@ class _Pasted:
         whole = self.grid.values()
         whole[self.window] = values
         return self.back(whole)
+
+
+def with_mean(volume: Volume, hidden: Array) -> Volume:
+    """The scan with the mean of its known voxels, air included, in every hidden one."""
+    return volume.with_replaced(hidden, np.full(volume.shape, volume.values()[~hidden].mean(dtype=np.float64)))
 
 
 def around(hidden: Array, size: Array) -> tuple[slice, ...]:

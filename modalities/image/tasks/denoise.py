@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
@@ -80,7 +81,11 @@ class Denoise(Task):
             levels=descending(level),
             panels={"input": noisy},
             truth=truth,
-            baselines={"input": lambda: noisy, "non-local means": lambda: non_local_means(noisy, options.sigma)},
+            baselines={
+                "input": lambda: noisy,
+                "non-local means": lambda: non_local_means(noisy, options.sigma),
+                "total variation": lambda: total_variation(noisy, options.sigma),
+            },
             measurement=measurement_writer(noisy) if options.simulate else None,
             notes=tuple(notes),
         )
@@ -100,5 +105,18 @@ def non_local_means(picture: Picture, sigma: float) -> Picture:
     values: Any = picture.array / picture.white
     s = sigma / 255
     clean = denoise_nl_means(values, patch_size=5, patch_distance=6, h=0.8 * s, sigma=s, channel_axis=-1)
-    clean = clean.reshape(picture.array.shape)
-    return picture.holding(np.rint(np.clip(clean, 0, 1) * picture.white).astype(picture.array.dtype))
+    return _stored(picture, clean)
+
+
+def total_variation(picture: Picture, sigma: float) -> Picture:
+    """The minimum of ``|u - y|^2 / 2 + w TV(u)`` (Chambolle 2004) with w = sigma / 2: of five weights the best on
+    20 validation pictures of cifar10-jpeg at sigma = 10 and 25, and 0.4 dB below the best at 60."""
+    from skimage.restoration import denoise_tv_chambolle
+
+    return _stored(picture, denoise_tv_chambolle(picture.array / picture.white, sigma / 255 / 2, channel_axis=-1))
+
+
+def _stored(picture: Picture, values: NDArray[np.float64]) -> Picture:
+    """``values`` on 0..1 in the picture's own numbers."""
+    clean = np.clip(values.reshape(picture.array.shape), 0, 1) * picture.white
+    return picture.holding(np.rint(clean).astype(picture.array.dtype))

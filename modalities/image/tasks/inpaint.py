@@ -161,6 +161,12 @@ def _baselines(picture: Picture, hole: NDArray[np.bool_]) -> dict[str, Any]:
         value = known.mean(0) if len(known) else np.full(picture.channels, picture.white / 2)
         return with_hole(picture, hole, np.broadcast_to(np.rint(value), picture.array.shape).astype(picture.array.dtype))
 
+    def nearest() -> Picture:
+        from scipy.ndimage import distance_transform_edt
+
+        rows, columns = distance_transform_edt(hole, return_distances=False, return_indices=True)
+        return with_hole(picture, hole, picture.array[rows, columns])
+
     def biharmonic() -> Picture:
         from skimage.restoration import inpaint_biharmonic
 
@@ -169,6 +175,8 @@ def _baselines(picture: Picture, hole: NDArray[np.bool_]) -> dict[str, Any]:
         return with_hole(picture, hole, np.rint(filled).astype(picture.array.dtype))
 
     made: dict[str, Any] = {"mean": mean}
-    if 0 < hole.sum() <= LARGEST_BIHARMONIC and not hole.all():
-        made["biharmonic"] = biharmonic
+    if hole.any() and not hole.all():
+        made["nearest"] = nearest
+        if hole.sum() <= LARGEST_BIHARMONIC:
+            made["biharmonic"] = biharmonic
     return made

@@ -122,11 +122,14 @@ def test_baselines_fill_the_hole_alone_and_do_not_look(rgb, random_picture):
     other = picture.array.copy()
     other[mask] = 0
     outcomes = [rgb.edit(p, "inpaint", {"box": BOX}, reference=picture) for p in (picture, picture.holding(other))]
-    assert set(outcomes[0].baselines) == {"mean", "biharmonic"}
+    assert set(outcomes[0].baselines) == {"mean", "nearest", "biharmonic"}
     for name, item in outcomes[0].baseline_items.items():
         assert np.array_equal(item.array[~mask], picture.array[~mask])
         assert np.array_equal(item.array, outcomes[1].baseline_items[name].array)
     assert outcomes[0].metrics == outcomes[1].metrics
+    nearest, (rows, columns) = outcomes[0].baseline_items["nearest"].array, np.nonzero(mask)
+    top, left = rows.min(), columns.min()
+    assert np.array_equal(nearest[top, left + 1], picture.array[top - 1, left + 1])
     assert set(outcomes[0].metrics) == {"psnr", "ssim", "nmse"}
 
 

@@ -8,10 +8,10 @@ import torch
 
 from cmmulti.errors import UserError
 from modalities.image import files
-from modalities.image.picture import LUMA
+from modalities.image.picture import LUMA, Picture
 from modalities.image.tasks import TASKS
 from modalities.image.tasks.common import descending, level_of
-from modalities.image.tasks.denoise import with_noise
+from modalities.image.tasks.denoise import non_local_means, total_variation, with_noise
 from modalities.image.tasks.interpolate import slerp
 from modalities.image.tasks.super_resolve import block_means
 
@@ -190,6 +190,18 @@ def test_frames_share_the_noise_of_later_steps(rgb, random_picture, tmp_path):
     strip = rgb.edit(picture, "interpolate", {"other": tmp_path / "x.png", "frames": 4}, steps=3).items[0].array
     for i in range(1, 4):
         assert np.abs(strip[:, 16 * i : 16 * (i + 1)].astype(int) - strip[:, :16]).max() <= 1
+
+
+@pytest.mark.parametrize(("channels", "dtype"), [(3, np.uint8), (1, np.uint16)])
+def test_classical_denoisers_take_noise_out(channels, dtype):
+    steps = np.where(np.add.outer(np.arange(32) // 8, np.arange(32) // 8) % 2, 0.7, 0.3)
+    clean = Picture(np.rint(steps * np.iinfo(dtype).max).astype(dtype)[..., None].repeat(channels, 2))
+    noisy = with_noise(clean, 20, 0)
+    before = np.abs(noisy.array.astype(float) - clean.array).mean()
+    for denoised in (non_local_means(noisy, 20), total_variation(noisy, 20)):
+        assert denoised.array.dtype == dtype
+        assert denoised.array.shape == clean.array.shape
+        assert np.abs(denoised.array.astype(float) - clean.array).mean() < 0.6 * before
 
 
 def test_slerp_keeps_the_size_of_noise():

@@ -18,7 +18,7 @@ from cmmulti.randomness import SampleRandomness
 from cmmulti.samplers.multistep import Multistep
 from modalities.volume import files
 from modalities.volume.harmonic import harmonic
-from modalities.volume.inpaint import InpaintOptions, around, in_box
+from modalities.volume.inpaint import InpaintOptions, around, in_box, with_mean
 from modalities.volume.item import Volume
 from modalities.volume.modality import VolumeModality
 from modalities.volume.settings import VolumeSettings
@@ -189,6 +189,14 @@ def test_the_smooth_baseline_solves_laplaces_equation_with_the_rest_untouched():
     all_but_one = np.ones(field.shape, bool)
     all_but_one[0, 0, 0] = False
     np.testing.assert_allclose(harmonic(volume, all_but_one).data, field[0, 0, 0], atol=0.2)
+
+
+def test_the_mean_baseline_does_not_look_into_the_hole():
+    data = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    hidden = data == 59
+    filled = with_mean(Volume(np.where(hidden, np.int16(9999), data), np.eye(4)), hidden)
+    assert filled.data[hidden] == 29
+    np.testing.assert_array_equal(filled.data[~hidden], data[~hidden])
 
 
 def test_figures_of_a_hole_look_at_the_hole_alone():
