@@ -6,9 +6,12 @@ Each distance maps (B, ...) and (B, ...) to (B,), is computed in float32, and ha
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def squared_l2(a: Tensor, b: Tensor) -> Tensor:
@@ -34,6 +37,22 @@ def pseudo_huber(a: Tensor, b: Tensor, c: float) -> Tensor:
 def mean_absolute(a: Tensor, b: Tensor) -> Tensor:
     """Mean of absolute differences: L1 as Consistency Models use it."""
     return (a.float() - b.float()).flatten(1).abs().mean(1)
+
+
+def feature_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """LPIPS without learned weights (Zhang et al. 2018, arXiv 1801.03924, eq. 1 with w = 1), from a network's features.
+
+    Args:
+        a, b: one tensor (B, channels, *spatial) per layer, of any number of layers and sizes.
+
+    At each position the channels are scaled to unit length; the squared difference is summed over channels, averaged over
+    positions and summed over layers. Each layer adds 0 to 4, and at most 2 where features are not negative.
+    """
+    layers = []
+    for one, other in zip(a, b, strict=True):
+        difference = F.normalize(one.float(), dim=1, eps=1e-10) - F.normalize(other.float(), dim=1, eps=1e-10)
+        layers.append(difference.square().sum(1).flatten(1).mean(1))
+    return torch.stack(layers).sum(0)
 
 
 Distance = Literal["l2", "l1", "huber"]

@@ -152,7 +152,8 @@ def announce(folder: Path, as_json: bool) -> None:
     count = len(results.outputs)
     cost = [] if results.nfe is None else [f"{results.nfe} network evaluations each"]
     cost += [] if results.seconds is None else [f"{results.seconds:.2f} s"]
-    print(f"{count} result{'' if count == 1 else 's'} in {folder}" + (f" ({', '.join(cost)})" if cost else ""))
+    what = f"{count} result{'' if count == 1 else 's'}" if count else "figures"  # a task's evaluation keeps no items
+    print(f"{what} in {folder}" + (f" ({', '.join(cost)})" if cost else ""))
     for key, value in results.metrics.items():
         shown = figure(key)
         beside = [

@@ -7,16 +7,42 @@ from pathlib import Path
 from typing import Any
 
 from cmmulti.cli.common import add_device, add_model, add_out, seed, whole
+from cmmulti.cli.task_options import TaskHelp
 
 DESCRIPTION = """\
-Measure a model on held-out data. Without --task: samples of each number of steps against the data set (label accuracy of
-an independent classifier, Fréchet distance beside its floor, precision and recall, signs of memorised items). With --task:
-an edit or a reconstruction of held-out items beside simpler answers; the task's own options follow, as for `cmmulti edit`
-and `cmmulti reconstruct`. Under `accelerate launch`, several processes share the sampling and give the same samples."""
+Measure a model on held-out data.
+
+Without --task: samples of each number of steps against the data set. Where it has labels: how many samples an independent
+classifier names as they were asked for, and the Fréchet distance on its features; where it has none: the distance on
+principal components. The held-out items' own figures stand beside them as the floor, with precision, recall and signs of
+memorised items.
+
+With --task: an edit or a reconstruction of held-out items beside simpler answers, in the modality's figures and, where the
+data have labels, a distance on the classifier's features. The task's own options follow, as for `cmmulti edit` and
+`cmmulti reconstruct`; tasks that can simulate their measurement do so here.
+
+Classifiers are kept in the folder `classifiers` beside --out and used again. Under `accelerate launch`, several processes
+share the sampling and give the same samples."""
+
+EPILOG = """\
+examples:
+  cmmulti evaluate digits --data ROOT --n 500 --steps 1 2 4 --out DIR
+  cmmulti evaluate digits --data ROOT --task inpaint --box 2,2,6,6 --n 50 --out DIR
+  cmmulti evaluate head-mr --data ROOT --task mri --acceleration 4 --tune tv:tv-weight=0.003,0.01,0.03 --n 12 --out DIR
+
+`cmmulti evaluate MODEL --help` lists the model's tasks, `cmmulti evaluate MODEL --task TASK --help` the options of one."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
-    parser = subparsers.add_parser("evaluate", help="measure a model on held-out data", description=DESCRIPTION)
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="measure a model on held-out data",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        usage="cmmulti evaluate MODEL --data DIR --out DIR [--task TASK [task options]] [more options]",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+    )
     add_model(parser)
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="the folder that holds the data sets")
     parser.add_argument("--dataset", metavar="NAME", help="the data set (default: the one that the model's card names)")
@@ -34,7 +60,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--seed", type=seed, default=0, metavar="S", help="of the first sample; the others follow (default: 0)"
     )
-    parser.add_argument("--task", metavar="NAME", help="evaluate this task instead of free samples")
+    parser.add_argument("--task", metavar="TASK", help="evaluate this task instead of free samples")
     parser.add_argument(
         "--tune",
         action="append",
@@ -49,6 +75,9 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--card", action="store_true", help="write the figures into the model's card, too")
     add_device(parser)
     add_out(parser)
+    parser.add_argument(
+        "-h", "--help", action=TaskHelp, nargs=0, help="explain the command, and the task where it is given"
+    )
     parser.set_defaults(run=run, takes_task_words=True)
 
 

@@ -61,13 +61,13 @@ class TaskHelp(argparse.Action):
 
 
 def explained(tasks: Mapping[str, Any], task: str | None, verb: str) -> str:
-    """The tasks that a model has for ``verb``, or the options of one of them, in words."""
-    offered = {name: each for name, each in tasks.items() if each.verb == verb}
+    """The tasks that a model has for ``verb`` (empty: for any), or the options of one of them, in words."""
+    offered = {name: each for name, each in tasks.items() if verb in ("", each.verb)}
     if task is None:
         lines = [f"  {name:<16} {each.summary}" for name, each in offered.items()] or ["  none"]
         return "\n".join(["tasks of this model:", *lines])
     if task not in offered:
-        raise unknown_name(f"task for `{verb}`", task, offered)
+        raise unknown_name(f"task for `{verb}`" if verb else "task", task, offered)
     options = list(described(offered[task].Options))
     width = max((len(flag) for flag, _ in options), default=0)
     lines = [f"  {flag:<{width}}  {text}".rstrip() for flag, text in options] or ["  none"]

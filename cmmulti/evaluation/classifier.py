@@ -68,6 +68,15 @@ class Classifier(nn.Module):
         h = self.stages((x - self.mean) / self.std).flatten(2)
         return cast(Tensor, self.penultimate(torch.cat([h.mean(2), h.amax(2)], 1)))
 
+    def layers(self, x: Tensor) -> list[Tensor]:
+        """The activations (B, channels, *spatial) after every rectifier, finest first."""
+        h, found = (x - self.mean) / self.std, []
+        for stage in self.stages:
+            h = stage(h)
+            if isinstance(stage, nn.ReLU):
+                found.append(h)
+        return found
+
     def forward(self, x: Tensor) -> Tensor:
         """Scores (B, classes)."""
         return cast(Tensor, self.scores(F.dropout(F.relu(self.features(x)), 0.2, self.training)))

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from cmmulti.distances import feature_distance
 from cmmulti.evaluation.classifier import FEATURES, Classifier, fingerprint
 
 BATCH = 256
@@ -34,6 +35,12 @@ class ClassifierFeatures(Features):
     def __call__(self, x: Tensor) -> Tensor:
         with torch.no_grad():
             return torch.cat([self.classifier.features(part) for part in x.split(BATCH)]).double()
+
+    def distance(self, a: Tensor, b: Tensor) -> Tensor:
+        """How far each row of ``a`` is from that of ``b`` (n,), over all convolutional layers (LPIPS without weights)."""
+        with torch.no_grad():
+            parts = zip(a.split(BATCH), b.split(BATCH), strict=True)
+            return torch.cat([feature_distance(self.classifier.layers(x), self.classifier.layers(y)) for x, y in parts])
 
     def predict(self, x: Tensor) -> Tensor:
         """The likeliest label (n,) of each row."""

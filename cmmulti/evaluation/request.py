@@ -15,10 +15,10 @@ import yaml
 from cmmulti.errors import UserError
 from cmmulti.evaluation.card import write_figures
 from cmmulti.evaluation.classifier import Training
-from cmmulti.evaluation.features import ClassifierFeatures, Features
-from cmmulti.evaluation.study import Study, features_of, real_data, study, teacher_steps
+from cmmulti.evaluation.features import ClassifierFeatures
+from cmmulti.evaluation.study import Study, label_features, study, teacher_steps
 from cmmulti.evaluation.tables import flat_metrics, generation_sections, task_sections, title
-from cmmulti.evaluation.task import chosen_cases, evaluate_task
+from cmmulti.evaluation.task import FEATURE_DISTANCE, chosen_cases, evaluate_task, task_called
 from cmmulti.evaluation.tuning import tuned
 from cmmulti.modality import DataSource, Split
 from cmmulti.pipeline import Pipeline
@@ -28,9 +28,6 @@ from cmmulti.report.results import Output, Results
 from cmmulti.report.sections import Section
 
 Tell = Callable[[str], None]
-
-JUDGES = 200
-"""Held-out items on which a classifier proves itself where only its features are wanted."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +113,8 @@ def _samples(request: Request, tell: Tell) -> Path | None:
 def _task(request: Request, tell: Tell) -> Path:
     pipeline, name, source = request.pipeline, str(request.task), request.source()
     options = dict(request.options)
+    if "simulate" in task_called(pipeline, name).Options.model_fields:
+        options.setdefault("simulate", True)  # held-out items are what is looked for, not what is measured
     models = {"model": pipeline} | ({} if request.teacher is None else {"teacher at equal NFE": request.teacher})
     chosen: dict[str, Any] = {}
     if request.tune:
@@ -127,7 +126,10 @@ def _task(request: Request, tell: Tell) -> Path:
     data = pipeline.modality.dataset(source, request.split)
     began = time.perf_counter()
     indices = chosen_cases(data, request.n, request.seed)
-    features = _label_features(request, pipeline, source)
+    features = None
+    if bool((data.labels >= 0).any()):
+        training = Training(request.classifier_steps)
+        features = label_features(pipeline.modality, source, classifiers(request.out), training)
     tell(f"{name}: {len(indices)} held-out cases, {len(models) * len(request.steps)} rows")
     run = evaluate_task(models, data, indices, name, options, request.steps, request.seed, features)
     first = run.rows[0]
@@ -140,7 +142,7 @@ def _task(request: Request, tell: Tell) -> Path:
         seconds=round(time.perf_counter() - began, 2),
         metrics={k: v.value for k, v in first.metrics.items()},
         baselines={r.name: {k: v.value for k, v in r.metrics.items()} for r in run.rows[1:]},
-        notes=run.notes,
+        notes=[*run.notes, _feature_note(features)],
         device=str(pipeline.model.device),
         details={
             "rows": [row.row() for row in run.rows],
@@ -153,14 +155,13 @@ def _task(request: Request, tell: Tell) -> Path:
     return _write(request, results, task_sections(run, pipeline), None)
 
 
-def _label_features(request: Request, pipeline: Pipeline, source: DataSource) -> Features | None:
-    """Features for distances between results and truths, where the model's data have classes to learn them from."""
-    if not pipeline.config.classes:
-        return None
-    data = real_data(pipeline.modality, source, request.split, JUDGES, conditional=True)
-    training = Training(request.classifier_steps)
-    features, _ = features_of(pipeline.modality, source, data, classifiers(request.out), training)
-    return features if isinstance(features, ClassifierFeatures) else None
+def _feature_note(features: ClassifierFeatures | None) -> str:
+    if features is None:
+        return f"No {FEATURE_DISTANCE}: the data have no labels, and so no independent classifier to take features from."
+    return (
+        f"{FEATURE_DISTANCE}: LPIPS without learned weights (arXiv 1801.03924, eq. 1) on the layers of an independent "
+        f"classifier (hash {features.hash}); figures compare only within one hash."
+    )
 
 
 def _write(request: Request, results: Results, sections: Sequence[Section], result: Study | None) -> Path:

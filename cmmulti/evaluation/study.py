@@ -13,7 +13,7 @@ from cmmulti.evaluation.features import ClassifierFeatures, Features, PrincipalC
 from cmmulti.evaluation.generation import TEACHER_STEPS, Figures, SampleSet, Yardstick, generate
 from cmmulti.evaluation.sets import RealSet, draw, needs_round_trip, round_trip
 from cmmulti.evaluation.statistics import Estimate, proportion
-from cmmulti.modality import DataSource, Modality, Split
+from cmmulti.modality import DataSource, Modality, Split, TrainingSet
 from cmmulti.pipeline import Pipeline
 from cmmulti.pipeline.processes import is_main
 
@@ -103,9 +103,8 @@ def real_data(modality: Modality, source: DataSource, split: Split, n: int, cond
     train_part, heldout_part = modality.dataset(source, "train"), modality.dataset(source, split)
     if len(heldout_part) < FEWEST:
         raise UserError(f"data {source.name}: its {split} part has {len(heldout_part)} items; expected {FEWEST} or more")
-    taken = min(len(train_part), LARGEST_TRAIN)
-    train = draw(train_part, REAL_SEED, taken, max(1, AUGMENTED_TRAIN // taken))
-    unseen, first = draw(heldout_part, REAL_SEED + 1, n), train[:taken]
+    train = training_tensors(train_part)
+    unseen, first = draw(heldout_part, REAL_SEED + 1, n), train[: min(len(train_part), LARGEST_TRAIN)]
     if conditional:
         unseen, first = unseen.labelled, first.labelled
     if min(len(unseen), len(first)) < FEWEST:
@@ -119,6 +118,12 @@ def real_data(modality: Modality, source: DataSource, split: Split, n: int, cond
     return RealData(train, shown, heldout, unseen, through)
 
 
+def training_tensors(part: TrainingSet) -> RealSet:
+    """The train part as classifier and search for copies see it: several draws of each where there are few items."""
+    taken = min(len(part), LARGEST_TRAIN)
+    return draw(part, REAL_SEED, taken, max(1, AUGMENTED_TRAIN // taken))
+
+
 def features_of(
     modality: Modality, source: DataSource, data: RealData, cache: Path, training: Training
 ) -> tuple[Features, tuple[Estimate, Estimate] | None]:
@@ -126,19 +131,35 @@ def features_of(
     known, judged = data.train.labelled, data.heldout.labelled
     if len(known) < FEWEST or not len(judged):
         return PrincipalComponents(data.shown.x), None
+    features = classifier_features(modality, source, data.train, cache, training)
+    plain, shown = (
+        proportion(int((features.predict(part.x) == part.labels).sum()), len(part))
+        for part in (data.unseen.labelled, judged)
+    )
+    return features, (plain, shown)
+
+
+def label_features(modality: Modality, source: DataSource, cache: Path, training: Training) -> ClassifierFeatures | None:
+    """A classifier's features for distances between two items; None where the train part has too few labels for one."""
+    part = modality.dataset(source, "train")
+    if int((part.labels >= 0).sum()) < FEWEST:
+        return None
+    return classifier_features(modality, source, training_tensors(part), cache, training)
+
+
+def classifier_features(
+    modality: Modality, source: DataSource, train: RealSet, cache: Path, training: Training
+) -> ClassifierFeatures:
+    """The features of the classifier of these data and settings, trained on what has a label where it is not kept yet."""
     identity: dict[str, Any] = {
         "dataset": source.name,
         "options": dict(source.options),
         "modality": modality.name,
         "settings": modality.settings.model_dump(mode="json"),
     }
+    known = train.labelled
     classes = int(known.labels.max()) + 1
-    features = ClassifierFeatures(cached_classifier(cache, identity, known, classes, training))
-    plain, shown = (
-        proportion(int((features.predict(part.x) == part.labels).sum()), len(part))
-        for part in (data.unseen.labelled, judged)
-    )
-    return features, (plain, shown)
+    return ClassifierFeatures(cached_classifier(cache, identity, known, classes, training))
 
 
 def teacher_steps(pipeline: Pipeline) -> list[int]:

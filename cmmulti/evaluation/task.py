@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from cmmulti.errors import UserError, unknown_name
-from cmmulti.evaluation.features import Features
+from cmmulti.evaluation.features import ClassifierFeatures
 from cmmulti.evaluation.statistics import Estimate, mean_interval
 from cmmulti.modality import Item, Task, TrainingSet
 from cmmulti.pipeline import Outcome, Pipeline
@@ -68,14 +68,14 @@ def evaluate_task(
     options: Mapping[str, Any],
     steps: Sequence[int],
     seed: int,
-    features: Features | None,
+    features: ClassifierFeatures | None,
 ) -> TaskRun:
     """Answer ``task`` on ``data.case(i)`` for every index, with every model and number of steps.
 
     Args:
         models: name -> pipeline; the first makes the baselines and lends its modality. A teacher beside it visits as
             many levels, and so costs as many evaluations. options: of the task.
-        features: for the distance between result and truth in features; None to leave it out.
+        features: of a classifier, for the distance between result and truth as it sees them; None to leave it out.
 
     The truth is the task's own where it simulates a measurement, and the item where it edits.
     """
@@ -110,12 +110,14 @@ def evaluate_task(
     return TaskRun([*rows.values(), *baselines.values()], example, notes)
 
 
-def figures(pipeline: Pipeline, result: Item, truth: Item, mark: Any, features: Features | None) -> dict[str, float]:
-    """The modality's metrics, and the root-mean-square difference in features where they are given."""
+def figures(
+    pipeline: Pipeline, result: Item, truth: Item, mark: Any, features: ClassifierFeatures | None
+) -> dict[str, float]:
+    """The modality's metrics, and the distance in features where they are given."""
     values = dict(pipeline.modality.metrics(result, truth, mark))
     if features is not None:
-        a, b = (features(pipeline.modality.encode(item)) for item in (result, truth))
-        values[FEATURE_DISTANCE] = float((a - b).square().mean().sqrt())
+        a, b = (pipeline.modality.encode(item) for item in (result, truth))
+        values[FEATURE_DISTANCE] = float(features.distance(a, b).mean())
     return values
 
 

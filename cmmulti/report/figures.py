@@ -64,6 +64,7 @@ KNOWN = {
     "level_error": Figure("level error", "dB", "zero", 2),
     "seam": Figure("seam step over local step", "", "one", 2),
     "accuracy": Figure("classifier accuracy", "%", "higher", 1, 100.0),
+    "feature_distance": Figure("feature distance", "", "lower", 4),
     "frechet": Figure("Fréchet distance", "", "lower", 2),
     "precision": Figure("precision", "", "higher", 3),
     "recall": Figure("recall", "", "higher", 3),

@@ -93,6 +93,10 @@ def test_help_explains_the_task_of_a_model(cmmulti: Run, model: Path) -> None:
     assert "--box" in out
     assert "pixels" in out
     assert "inpaint" in cmmulti("edit", model, "--help").out  # type: ignore[attr-defined]
+    code, out, _ = cmmulti("evaluate", model, "--task", "denoise", "--help")
+    assert code == 0
+    assert "--tune NAME:KEY=V1,V2" in out
+    assert "--sigma" in out
 
 
 def test_report_makes_the_page_again(cmmulti: Run, model: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from cmmulti.distances import mean_square, pseudo_huber, squared_l2
+from cmmulti.distances import feature_distance, mean_square, pseudo_huber, squared_l2
 from cmmulti.noise import LogNormal, geometric
 
 
@@ -43,3 +43,19 @@ def test_gradients_are_finite_where_both_are_equal(c, dtype):
     pseudo_huber(a, torch.ones(2, 5, dtype=dtype), c).sum().backward()
     assert bool(a.grad.isfinite().all())
     assert float(a.grad.abs().max()) == 0
+
+
+def test_feature_distance_is_lpips_without_weights():
+    """Written out: 2 - 2 cos of the channel vectors, averaged over positions, summed over layers."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = [(2, 3, 4, 5), (2, 7, 6)]
+    a, b = ([torch.randn(size, generator=generator) for size in sizes] for _ in range(2))
+    cosines = [torch.cosine_similarity(x, y, dim=1).flatten(1) for x, y in zip(a, b, strict=True)]
+    torch.testing.assert_close(feature_distance(a, b), sum((2 - 2 * c).mean(1) for c in cosines))
+    # The length of a feature does not count, and one that is off in both adds nothing.
+    torch.testing.assert_close(feature_distance(a, [3 * x for x in a]), torch.zeros(2))
+    off = [torch.zeros_like(x).requires_grad_() for x in a]
+    value = feature_distance(off, [torch.zeros_like(x) for x in a])
+    value.sum().backward()
+    assert value.tolist() == [0, 0]
+    assert all(bool(x.grad.isfinite().all()) for x in off)

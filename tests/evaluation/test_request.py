@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evaluation_toys import FillModality, WaveModality, pipeline, unseen
+from evaluation_toys import Fill, FillModality, WaveModality, pipeline, unseen
 
 from cmmulti.errors import UserError
 from cmmulti.evaluation.card import with_figures
 from cmmulti.evaluation.request import Request, evaluate, named_in, pairs
 from cmmulti.evaluation.tuning import parsed
-from cmmulti.modality import ModalitySettings
+from cmmulti.modality import Assignment, ModalitySettings
 from cmmulti.report.results import Table
 
 
@@ -62,6 +62,36 @@ def test_a_task_beside_its_simpler_answers(tmp_path: Path) -> None:
     assert "half of it was hidden" in results["notes"]
     value, low, high = row["metrics"]["psnr"]
     assert low < value < high
+    assert any(note.startswith("feature_distance: LPIPS") for note in results["notes"])
+    assert results["details"]["feature_hash"]
+
+
+def test_data_without_labels_have_no_feature_distance_and_say_so(tmp_path: Path) -> None:
+    class Nameless(FillModality):
+        labelled = False
+
+    results = written(evaluate(request(tmp_path, Nameless, task="fill", n=4), lambda line: None))
+    assert results["metrics"].keys() == {"psnr"}
+    assert any(note.startswith("No feature_distance: the data have no labels") for note in results["notes"])
+    assert results["details"]["feature_hash"] is None
+    assert not (tmp_path / "classifiers").exists()
+
+
+def test_a_task_that_can_simulate_its_measurement_does_so_unless_told_otherwise(tmp_path: Path) -> None:
+    class Simulates(Fill):
+        class Options(Fill.Options):
+            simulate: bool = False
+
+        def prepare(self, modality: Any, source: Any, options: Any, model: Any) -> Assignment:
+            return replace(super().prepare(modality, source, options, model), notes=(f"simulated: {options.simulate}",))
+
+    class Simulating(FillModality):
+        tasks = {"fill": Simulates()}
+
+    made = request(tmp_path, Simulating, task="fill", n=2, overwrite=True, classifier_steps=1)
+    for options, told in (({}, True), ({"simulate": False}, False)):
+        results = written(evaluate(replace(made, options=options), lambda line: None))
+        assert f"simulated: {told}" in results["notes"]
 
 
 def test_an_option_is_chosen_on_validation_cases(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from cmmulti.errors import UserError
 from cmmulti.evaluation.classifier import Training, cached_classifier, fingerprint, train_classifier
 from cmmulti.evaluation.sets import draw, needs_round_trip, round_trip
-from cmmulti.evaluation.study import Study, study
+from cmmulti.evaluation.study import Study, label_features, study
 from cmmulti.modality import DataSource, ModalitySettings
 
 SOURCE = DataSource(name="waves")
@@ -143,6 +143,20 @@ def test_the_classifier_is_the_same_each_time_and_leaves_the_global_generator_al
     assert fingerprint(
         cached_classifier(tmp_path, {"dataset": "waves"}, data, 2, Training(steps=5, seed=1))
     ) != fingerprint(kept)
+
+
+def test_the_distance_in_features_follows_the_change(cache: Path) -> None:
+    features = label_features(WaveModality(ModalitySettings()), SOURCE, cache, QUICK)
+    assert features is not None
+    assert features.hash == studied(unseen(50_000), cache).features.hash
+    data, noise = Waves("test"), torch.randn(64, 1, LENGTH, generator=torch.Generator().manual_seed(0))
+    x = torch.stack([data.item(i) for i in range(64)])
+    far = [features.distance(x, x + level * noise) for level in (0.0, 0.1, 1.0)]
+    assert far[0].abs().max() < 1e-6
+    assert far[1].shape == (64,)
+    assert far[0].mean() < far[1].mean() < far[2].mean()
+    assert features.distance(x[::2], x[1::2]).mean() > features.distance(x[:-2], x[2:]).mean()  # the other class is farther
+    assert label_features(Nameless(ModalitySettings()), SOURCE, cache, QUICK) is None
 
 
 def test_a_damaged_classifier_is_refused_by_name(tmp_path: Path) -> None:
