@@ -10,6 +10,7 @@ from cmmulti.testing.modalities import ModalityCase, check_modality
 from cmmulti.testing.networks import NetworkCase, check_network
 from cmmulti.testing.operators import check_operator
 from cmmulti.testing.parameterizations import check_parameterization
+from cmmulti.testing.samplers import SamplerCase, check_sampler
 from cmmulti.testing.solvers import check_solver
 from cmmulti.testing.suite import Suite
 
@@ -18,12 +19,14 @@ __all__ = [
     "GaussianNetwork",
     "ModalityCase",
     "NetworkCase",
+    "SamplerCase",
     "Suite",
     "check_method",
     "check_modality",
     "check_network",
     "check_operator",
     "check_parameterization",
+    "check_sampler",
     "check_solver",
     "gaussian_model",
 ]

@@ -1,14 +1,20 @@
 """Everything that the registry finds, and every parameterization, under the contract suites."""
 
+import dataclasses
+import itertools
+
 import pytest
 import torch
 
 from cmmulti.parameterization import DDPM, EDM, KINDS, Consistency, Flow, TrigFlow
+from cmmulti.pipeline.pipeline import SAMPLERS as PIPELINES_SAMPLERS
 from cmmulti.problems.admm import ADMM
 from cmmulti.problems.base import Solver
 from cmmulti.problems.pnp_cm import PnPCM
 from cmmulti.problems.proximal_cg import ProximalCG
-from cmmulti.testing import Suite, check_parameterization, check_solver
+from cmmulti.samplers.multistep import Multistep
+from cmmulti.samplers.ode import Euler, Heun
+from cmmulti.testing import SamplerCase, Suite, check_parameterization, check_sampler, check_solver
 from cmmulti.testing.tiny import solvers
 
 BARS = tuple(float(b) for b in torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0))
@@ -27,6 +33,15 @@ SOLVERS = {
     "admm-quiet": ADMM(eta=0.0),
     "pnp-cm-momentum": PnPCM(delta=1.0, momentum=0.5),
 }
+SAMPLERS = {
+    "multistep": SamplerCase(Multistep(), "consistency"),
+    "euler": SamplerCase(Euler(), "teacher"),
+    "heun": SamplerCase(Heun(), "teacher"),
+}
+
+
+def test_every_sampler_is_here():
+    assert {name: type(case.sampler) for name, case in SAMPLERS.items()} == PIPELINES_SAMPLERS
 
 
 def test_every_parameterization_is_here():
@@ -43,6 +58,11 @@ def test_solver(check, piece):
     check(piece)
 
 
+@pytest.mark.parametrize(**check_sampler.cases(SAMPLERS))
+def test_sampler(check, piece):
+    check(piece)
+
+
 def test_the_suites_find_faults():
     class Shifted(EDM):
         def to_sigma(self, t):
@@ -53,6 +73,52 @@ def test_the_suites_find_faults():
     # Hears no data: every other check passes.
     with pytest.raises(AssertionError, match=r"^solver Solver: the_data_are_heard: [^;]*$"):
         check_solver(Solver())
+
+
+class GlobalNoise(Multistep):
+    def walk(self, walk, x):
+        return super().walk(walk, x + 0.1 * torch.randn(x.shape))
+
+
+class SkipsTheLast(Multistep):
+    def walk(self, walk, x):
+        return super().walk(dataclasses.replace(walk, levels=walk.levels[:-1] or walk.levels), x)
+
+
+class DeafToProblems(Euler):
+    def walk(self, walk, x):
+        for sigma, sigma_next in itertools.pairwise([*walk.levels, 0.0]):
+            x0 = walk.evaluate(x, walk.levels.index(sigma), sigma, sigma_next).x0
+            x = x0 + sigma_next / sigma * (x - x0)
+        return x
+
+
+class Uncounted(Heun):
+    def sample(self, *args, **more):
+        return super().sample(*args, **more)._replace(nfe=1)
+
+
+class HalfWay(Euler):
+    def walk(self, walk, x):
+        return 0.9 * super().walk(walk, x)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "role", "found"),
+    [
+        (GlobalNoise(), "consistency", "a_sample_is_its_seeds"),
+        (SkipsTheLast(), "consistency", "the_levels_are_visited"),
+        (DeafToProblems(), "teacher", "a_problem_is_obeyed"),
+        (Uncounted(), "teacher", "evaluations_are_counted"),
+        (HalfWay(), "teacher", "one_level_ends_the_trajectory"),
+        (HalfWay(), "teacher", "samples_follow_the_prior"),
+        (Multistep(), "teacher", "samples_follow_the_prior"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else type(v).__name__,
+)
+def test_the_sampler_suite_finds_faults(sampler, role, found):
+    with pytest.raises(AssertionError):
+        check_sampler.checks[found](SamplerCase(sampler, role))
 
 
 def test_known_failures_are_strict():
