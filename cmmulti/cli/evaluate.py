@@ -28,7 +28,7 @@ EPILOG = """\
 examples:
   cmmulti evaluate digits --data ROOT --n 500 --steps 1 2 4 --out DIR
   cmmulti evaluate digits --data ROOT --task inpaint --box 2,2,6,6 --n 50 --out DIR
-  cmmulti evaluate head-mr --data ROOT --task mri --acceleration 4 --tune tv:tv-weight=0.003,0.01,0.03 --n 12 --out DIR
+  cmmulti evaluate head-mr --data ROOT --task mri --acceleration 4 --tune result:start-level=0.05,0.1,0.3 --n 12 --out DIR
 
 `cmmulti evaluate MODEL --help` lists the model's tasks, `cmmulti evaluate MODEL --task TASK --help` the options of one."""
 
