@@ -17,6 +17,8 @@ from cmmulti.nn.embedding import ConditionEmbedding
 from cmmulti.nn.forward_mode import GroupNorm
 
 CONV: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+"""The order in memory that convolutions are fastest in, on processors and GPUs alike; there is none for one dimension."""
 
 
 def zeroed(module: nn.Module) -> nn.Module:
@@ -57,7 +59,8 @@ class UNet(nn.Module):
         blocks: residual blocks per level on the way down (one more on the way up).
         attention: levels (0 = finest) with self-attention; the middle has it where the last level has.
         patch: side of the patches that the first convolution reads: the network works at 1/patch of the resolution,
-            where a CPU is several times faster per parameter.
+            where a CPU is several times faster per parameter. A patch's ``in_channels * patch**dims`` values should be
+            fewer than ``channels[0]``: what does not pass the first width cannot be told from noise, and stays in samples.
         dropout: rate inside blocks. heads: attention heads. groups: most groups of a group norm.
         classes: number of labels, 0 for none. context_width: features of an optional context, 0 for none.
         modalities, two_times, guided: further inputs, see :class:`ConditionEmbedding`.
@@ -128,8 +131,8 @@ class UNet(nn.Module):
         """(B, C, *spatial) and (B,) times -> (B, C, *spatial)."""
         size = x.shape[2:]
         h = self._fold(pad_to(x, self.multiple))
-        if self.dims == 2:
-            h = h.contiguous(memory_format=torch.channels_last)
+        if self.dims in CHANNELS_LAST:
+            h = h.contiguous(memory_format=CHANNELS_LAST[self.dims])
         embedding, context = self.embedding(time, condition, time_next), condition.context
         h = self.stem(h)
         kept = [h]
