@@ -86,10 +86,7 @@ def files_lose_nothing(case: ModalityCase) -> None:
         fail_unless(same, "a saved and reloaded item has another representation")
         if case.suffix() == "".join(case.file.suffixes):
             before, after = case.modality.describe(case.file), case.modality.describe(written)
-            names = {case.file: before, written: after}
-            for path, facts in names.items():  # facts about the place of the file are no facts about the item
-                names[path] = {k: v for k, v in facts.items() if path.name.split(".")[0] not in str(v)}
-            before, after = names.values()
+            before, after = (_of_the_item(path, facts) for path, facts in ((case.file, before), (written, after)))
             changed = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
             fail_unless(not changed, f"saving and loading changes {changed}")
 
@@ -259,6 +256,11 @@ def missing_data_are_named(case: ModalityCase) -> None:
         error = _refusal(lambda: case.modality.dataset(DataSource(name="no-such-set", root=folder), "train"))
         fail_unless(error is not None, "a data set that is not there is not refused")
         fail_unless("no-such-set" in str(error) or str(folder) in str(error), f"the error does not name it: {error}")
+
+
+def _of_the_item(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """``facts`` without those about the place of the file."""
+    return {k: v for k, v in facts.items() if path.name not in str(v) and v != path.name.split(".")[0]}
 
 
 @contextmanager

@@ -73,6 +73,9 @@ def test_trains_samples_and_edits_by_entry_point_alone(installed: Path, tmp_path
     results = json.loads((tmp_path / "samples" / "results.json").read_text())
     assert [o["file"] for o in results["outputs"]] == ["sample-5.csv", "sample-6.csv", "sample-7.csv"]
     assert [o["label"] for o in results["outputs"]] == [1, 0, 1]
+    card = (tmp_path / "ecg" / "README.md").read_text()
+    assert "license: apache-2.0" in card
+    assert "| window | 1.28 s, 64 samples |" in card
     assert (tmp_path / "filled" / "index.html").is_file()
     before, after = rows(tmp_path / "samples" / "sample-6.csv"), rows(tmp_path / "filled" / "result-0.csv")
     assert len(before) == len(after) == 65
@@ -80,6 +83,30 @@ def test_trains_samples_and_edits_by_entry_point_alone(installed: Path, tmp_path
     assert changed
     assert changed[0] >= 20
     assert changed[-1] < 40
+
+
+CONTRACT = """
+from pathlib import Path
+import numpy as np
+from cmmulti.testing import ModalityCase, check_modality
+from cmmulti_signals.modality import SignalModality
+from cmmulti_signals.settings import SignalSettings
+from cmmulti_signals.signal import Signal
+
+for channels in (1, 3):
+    modality = SignalModality(SignalSettings(rate=50, length=64, channels=channels))
+    samples = np.random.default_rng(0).normal(0, 0.3, (100, channels))
+    names = tuple(f"lead_{i}" for i in range(channels))
+    file = modality.save(Signal(samples, 50.0, names, start=1.5), Path(f"lead{channels}.csv"))
+    check_modality(ModalityCase(modality, file, error=1e-6))
+"""
+
+
+def test_the_adapter_keeps_the_contract(installed: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", CONTRACT]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr.splitlines()[-1]
 
 
 def test_bad_files_are_refused_in_one_line(installed: Path, tmp_path: Path) -> None:

@@ -71,7 +71,9 @@ def synthetic_ecg(source: DataSource, split: Split, settings: SignalSettings) ->
         generator = np.random.default_rng([("train", "val", "test").index(split), i])
         samples = np.stack([synthetic.ecg(label, settings.length * 3 // 2, settings.rate, generator) for _ in names], 1)
         signals.append(Signal(samples, settings.rate, names))
-    return _set(signals, [f"synthetic-ecg/{split}/{i}" for i in range(n)], labels, settings)
+    made = _set(signals, [f"synthetic-ecg/{split}/{i}" for i in range(n)], labels, settings)
+    made.licence, made.attribution = "Apache-2.0", "synthetic ECG of the package cmmulti-signals, no one's heart"
+    return made
 
 
 def folder(source: DataSource, split: Split, settings: SignalSettings) -> SignalSet:

@@ -45,14 +45,17 @@ def load(path: Path) -> Signal:
 
 
 def save(signal: Signal, path: Path) -> Path:
-    """Write a recording; the file appears whole or not at all."""
+    """Write a recording; the file appears whole or not at all. Raises UserError where it cannot be written."""
     path = path.with_suffix(".csv")
     times = signal.start + np.arange(len(signal.samples)) / signal.rate
-    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["seconds", *signal.channels])
-        for time, values in zip(times.tolist(), signal.samples.tolist(), strict=True):
-            writer.writerow([round(time, 6), *values])
+    try:
+        with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["seconds", *signal.channels])
+            for time, values in zip(times.tolist(), signal.samples.tolist(), strict=True):
+                writer.writerow([round(time, 6), *values])
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
     return path
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from cmmulti.media import Media
-from cmmulti.modality import DataSource, Modality, Split
+from cmmulti.modality import DataSource, Modality, Split, require_whole
 from cmmulti.operators.affine import Affine
 from cmmulti.randomness import SampleRandomness
 from cmmulti_signals import datasets, files, representation
@@ -42,6 +42,7 @@ class SignalModality(Modality):
         return representation.encode(item, self.settings)
 
     def decode(self, x: Tensor, like: Signal | None = None, randomness: SampleRandomness | None = None) -> Signal:
+        require_whole(x, len(self.shape) + 1)
         return representation.decode(x, self.settings, like)
 
     def save(self, item: Signal, path: Path) -> Path:
@@ -58,6 +59,14 @@ class SignalModality(Modality):
         where = np.ones(len(truth.samples), bool) if mark is None else mark
         error = float(np.sqrt(np.mean((result.samples - truth.samples)[where] ** 2)))
         return {"rmse": error, "psnr": float(20 * np.log10(np.ptp(truth.samples) / max(error, 1e-9)))}
+
+    def specification(self) -> dict[str, str]:
+        settings = self.settings
+        return {
+            "rate": f"{settings.rate:g} Hz",
+            "window": f"{settings.length / settings.rate:g} s, {settings.length} samples",
+            "channels": f"{settings.channels}, {settings.scale:g} mV stand for 1",
+        }
 
     def network(self) -> dict[str, Any]:
         return {
