@@ -28,6 +28,8 @@ from modalities.audio.settings import AudioSettings
 Floats = NDArray[np.float64]
 Span = tuple[int, int]
 
+CONTEXT = 0.2
+"""Seconds of known sound that the model's window must hold beside a hole."""
 FADE = 0.005
 """Seconds inside each end of a hole over which the fill takes over from the extrapolation."""
 
@@ -64,9 +66,7 @@ def windows(clip: Clip, spans: Sequence[Span], settings: AudioSettings) -> list[
 def _window(clip: Clip, span: Span, spans: Sequence[Span], settings: AudioSettings) -> Window:
     ratio = settings.mel.rate / clip.rate
     length = settings.samples / ratio
-    # The hole in the middle, as far as the clip reaches; a clip shorter than the window lies in the middle of silence.
-    middle = (span[0] + span[1] - length) / 2
-    begin = min(max(middle, 0.0), clip.frames - length) if clip.frames > length else (clip.frames - length) / 2
+    begin = _begin(span, clip, length)
     margin = ceil(reach(clip.rate, settings.mel.rate) * clip.rate)
     first = max(0, floor(begin) - margin)
     last = min(clip.frames, ceil(begin + length) + margin)
@@ -86,6 +86,20 @@ def _window(clip: Clip, span: Span, spans: Sequence[Span], settings: AudioSettin
         min((a for a, _ in inside if a >= span[1] - first), default=last - first),
     )
     return Window(span, first, mid, side, bounds, low, place, (wave * gain).float(), known, gain)
+
+
+def _begin(span: Span, clip: Clip, length: float) -> float:
+    """Where the model's window of ``length`` samples of the file begins.
+
+    The hole lies in its middle, even where the clip ends nearby and silence takes up the rest, as it does around training
+    clips: a network fills the very edge of its window many times too loud. ``CONTEXT`` seconds of sound stay in view.
+    A clip shorter than the window lies in the middle of silence.
+    """
+    if clip.frames <= length:
+        return (clip.frames - length) / 2
+    filled_and_heard = span[1] - span[0] + CONTEXT * clip.rate
+    first, last = min(filled_and_heard - length, 0.0), max(clip.frames - filled_and_heard, clip.frames - length)
+    return min(max((span[0] + span[1] - length) / 2, first), last)
 
 
 def excerpt(clip: Clip, window: Window, settings: AudioSettings) -> Tensor:

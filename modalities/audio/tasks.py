@@ -21,8 +21,6 @@ from modalities.audio.files import output_format
 from modalities.audio.inpaint import Span
 from modalities.audio.settings import AudioSettings
 
-CONTEXT = 0.2
-"""Seconds of known sound that the model's window must hold beside a hole."""
 FIRST, LAST = 2.0, 0.3
 """Noise levels of an edit, first and last: at once low enough for the network to hear what surrounds the hole, and high
 enough to forget the extrapolation that the hole begins with. From pure noise the first estimate would know of neither.
@@ -114,13 +112,13 @@ def merged(spans: Sequence[Span]) -> list[Span]:
 def _check(clip: Clip, spans: Sequence[Span], settings: AudioSettings) -> None:
     if clip.channels > 2:
         raise UserError(f"{clip.name}: {clip.channels} channels; expected at most 2")
-    limit = settings.seconds - CONTEXT
+    limit = settings.seconds - inpaint.CONTEXT
     for start, end in spans:
         length = (end - start) / clip.rate
         if length > limit + 0.5 / clip.rate:
             raise UserError(
                 f"start {start / clip.rate:g}, end {end / clip.rate:g}: a hole of {length:.4g} s; expected at most "
-                f"{limit:.4g} s, the model's window of {settings.seconds:.4g} s less {CONTEXT} s of context"
+                f"{limit:.4g} s, the model's window of {settings.seconds:.4g} s less {inpaint.CONTEXT} s of context"
             )
     if sum(end - start for start, end in spans) == clip.frames:
         raise UserError(f"{clip.name}: the holes cover all of its {clip.seconds:.4g} s; expected some sound to go by")

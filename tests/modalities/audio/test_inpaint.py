@@ -192,3 +192,32 @@ def test_every_frame_that_touches_a_hole_is_unknown(modality: AudioModality) -> 
 def test_silence_around_a_hole_is_no_trouble(pipe: Pipeline) -> None:
     result = edited(pipe, from_floats(np.zeros(8000), 8000), start=0.4, end=0.6)
     assert np.isfinite(result.floats()).all()
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.0, 0.1), (0.01, 0.11), (2.9, 3.0)])
+def test_a_hole_at_the_end_of_a_long_clip_lies_in_the_middle_of_the_window(
+    modality: AudioModality, voice, start: float, end: float
+) -> None:
+    clip = from_floats(voice(16000, 3), 16000)
+    span = (round(start * 16000), round(end * 16000))
+    (window,) = inpaint.windows(clip, [span], modality.settings)
+    hole = np.flatnonzero(~window.known.numpy())
+    assert abs(hole.mean() - modality.settings.samples / 2) < 3, "the network fills the edge of its window badly"
+
+
+def test_a_long_hole_at_the_end_of_a_clip_keeps_its_context(modality: AudioModality, voice) -> None:
+    clip = from_floats(voice(8000, 3), 8000)
+    longest = modality.settings.seconds - inpaint.CONTEXT
+    for span in [(0, round(longest * 8000)), (24000 - round(longest * 8000), 24000)]:
+        (window,) = inpaint.windows(clip, [span], modality.settings)
+        assert int((window.known & (window.wave != 0)).sum()) >= 0.99 * inpaint.CONTEXT * 8000
+
+
+def test_a_fill_at_the_start_of_a_clip_is_no_louder_than_the_clip() -> None:
+    pipe = Pipeline.from_pretrained("spoken-digits")
+    inputs = Path(inpaint.__file__).parent / "inputs"
+    takes = [load(path).floats() for path in sorted(inputs.glob("*.wav"))]
+    clip = from_floats(np.concatenate([take / np.abs(take).max() / 4 for take in takes]), 8000)
+    for start, end in [(0, 0.1), (clip.seconds - 0.1, clip.seconds)]:
+        filled = edited(pipe, clip, start=[start], end=[end]).floats()[round(start * 8000) : round(end * 8000)]
+        assert np.abs(filled).max() < 0.3
