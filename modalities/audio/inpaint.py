@@ -30,6 +30,8 @@ Span = tuple[int, int]
 
 CONTEXT = 0.2
 """Seconds of known sound that the model's window must hold beside a hole."""
+SILENT = 1e-12
+"""Sound of a lower peak (of full scale) is taken for silence; the last bit of 32 is at 5e-10."""
 FADE = 0.005
 """Seconds inside each end of a hole over which the fill takes over from the extrapolation."""
 
@@ -121,7 +123,7 @@ def _gain(wave: Tensor, known: Tensor, settings: AudioSettings) -> float:
     """Brings the known sound to the level of the training clips, its peak not above 1; 1 where it is silent."""
     heard = torch.where(known, wave, 0)
     peak = float(heard.abs().max())
-    if peak == 0:
+    if peak < SILENT:
         return 1.0
     level = active_level(heard, known, settings.mel.rate)
     return min(settings.known("level") / level, 1 / peak)

@@ -26,6 +26,8 @@ def active_level(wave: Tensor, known: Tensor, rate: int) -> float:
     power = wave.square().unfold(0, block, block).mean(1)
     whole = known.unfold(0, block, block).all(1)
     power = power[whole] if bool(power[whole].any()) else power
+    if not bool(power.any()):  # all there is lies after the last whole block
+        power = wave.square().mean()[None]
     return float(power[power > ACTIVE * power.max()].mean().sqrt())
 
 

@@ -221,3 +221,16 @@ def test_a_fill_at_the_start_of_a_clip_is_no_louder_than_the_clip() -> None:
     for start, end in [(0, 0.1), (clip.seconds - 0.1, clip.seconds)]:
         filled = edited(pipe, clip, start=[start], end=[end]).floats()[round(start * 8000) : round(end * 8000)]
         assert np.abs(filled).max() < 0.3
+
+
+@pytest.mark.parametrize("sound", ["below the last bit", "one click at the end of the window"])
+def test_next_to_no_sound_has_a_finite_gain(modality: AudioModality, sound: str) -> None:
+    rate = 8100  # a window of other than whole blocks
+    settings = modality.settings.model_copy(update={"mel": modality.settings.mel.model_copy(update={"rate": rate})})
+    samples = np.full((8000, 1), 1e-200)
+    if sound.startswith("one"):
+        samples[:] = 0
+        samples[5990:] = 3.0
+    (window,) = inpaint.windows(Clip(samples, rate, "DOUBLE"), [(3990, 4010)], settings)
+    assert np.isfinite(window.gain)
+    assert bool(window.wave.isfinite().all())
