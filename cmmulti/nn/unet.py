@@ -198,7 +198,8 @@ def pairwise_twos(shape: Sequence[int]) -> list[tuple[int, int]]:
 
 def pad_to(x: Tensor, multiple: int) -> Tensor:
     """Zeros behind each spatial axis up to the next multiple."""
-    padding = [v for n in reversed(x.shape[2:]) for v in (0, -n % multiple)]
+    # A remainder of a negative size is beyond torch.compile's arithmetic of unknown sizes.
+    padding = [v for n in reversed(x.shape[2:]) for v in (0, (n + multiple - 1) // multiple * multiple - n)]
     return F.pad(x, padding) if any(padding) else x
 
 
