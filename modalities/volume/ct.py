@@ -27,7 +27,7 @@ from modalities.volume.item import Volume
 from modalities.volume.settings import VolumeSettings
 from modalities.volume.simulate_ct import simulate_sinogram
 from modalities.volume.sinogram import Sinogram, load_sinogram, save_sinogram
-from modalities.volume.stacks import Stack, slices_last
+from modalities.volume.stacks import Stack, covering_size, slices_last
 from modalities.volume.tv import tv_reconstruct
 
 NOTE = "simulated from a reconstructed scan with a parallel beam, optimistic"
@@ -59,6 +59,7 @@ class CTOptions(TaskOptions):
     )
     noise_seed: int = Field(0, ge=0, lt=2**32, description="simulation: seed of the photon noise")
     start_level: float = Field(START, gt=0, description="first noise level, model space")
+    resample: bool = Field(False, description="let the model work on its own pixel size where the input's differs too much")
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,12 @@ class Measured:
     mu_water: float
 
     @classmethod
-    def of(cls, item: Sinogram, settings: VolumeSettings, dose: float | None, name: str) -> Measured:
+    def of(
+        cls, item: Sinogram, settings: VolumeSettings, dose: float | None, name: str, resample: bool = False
+    ) -> Measured:
         slices, _, bins = item.sinogram.shape
-        size = item.size
-        if size is None:
-            turned = Stack((1, 2, 1), item.affine, settings).arrangement.domain[1:] == (2, 1)
-            size = (settings.size[turned], settings.size[not turned])
-        stack = Stack((*size, slices), item.affine, settings)
+        size = covering_size(item.affine, settings) if item.size is None else item.size
+        stack = Stack((*size, slices), item.affine, settings, resample)
         stack.check(name, "ct")
         mm = [float(v) for v in stack.blank.voxel_mm[:2]]
         if abs(mm[0] / mm[1] - 1) > 1e-3:
@@ -149,7 +149,7 @@ class CT(Task):
                 raise UserError(f"{name}: expected a measured sinogram (.npz); a CT scan is accepted with --simulate")
             truth = modality.load(source) if isinstance(source, Path) else source
             item = simulated(truth, settings, options)
-        return _assignment(Measured.of(item, settings, options.dose, name), item, truth, options, model)
+        return _assignment(Measured.of(item, settings, options.dose, name, options.resample), item, truth, options, model)
 
 
 def simulated(volume: Volume, settings: VolumeSettings, options: CTOptions) -> Sinogram:
@@ -157,7 +157,7 @@ def simulated(volume: Volume, settings: VolumeSettings, options: CTOptions) -> S
     representation.check_kind(volume, settings)
     hu, affine = slices_last(volume, settings)
     name = representation.describe(volume)
-    Stack((hu.shape[0], hu.shape[1], hu.shape[2]), affine, settings).check(name, "ct")
+    Stack((hu.shape[0], hu.shape[1], hu.shape[2]), affine, settings, options.resample).check(name, "ct")
     if hu.max() <= -900 or hu.max() > 1e5:
         raise UserError(
             f"{name}: the largest value is {hu.max():.4g}; expected CT in Hounsfield units (air -1000, water 0)"
@@ -170,6 +170,7 @@ def _assignment(measured: Measured, item: Sinogram, truth: Volume | None, option
     size = stack.arrangement.domain[1:]
     gain, offset = representation.intensity(np.empty(0), settings)
     hu = representation.placed(size, gain, offset, settings)
+    air = hu.offset + hu.gain * representation.AIR
     # The same map to attenuation: mu = water (1 + HU / 1000).
     mu = Affine(hu.gain * (water / 1000), water * (1 + hu.offset / 1000), hu.size, hu.before)
     shape = (1, *representation.model_size(size, settings))
@@ -185,12 +186,12 @@ def _assignment(measured: Measured, item: Sinogram, truth: Volume | None, option
     )
 
     def finish(x: Tensor, randomness: SampleRandomness) -> Volume:
-        return stack.volume(hu.to_item(x), truth)
+        return stack.volume(stack.arrangement(hu.to_item(x)).maximum(air), truth)
 
     def baseline(make: Callable[[], Tensor]) -> Callable[[], Volume]:
-        return lambda: stack.volume_of_pictures(measured.to_hu(make()), truth)
+        return lambda: stack.volume(measured.to_hu(make()), truth)
 
-    start = mu.to_model(stack.arrangement.adjoint(measured.tv(iterations=START_ITERATIONS)), shape[1:], representation.AIR)
+    start = mu.to_model(stack.parts(measured.tv(iterations=START_ITERATIONS)), shape[1:], representation.AIR)
     first = min(options.start_level, model.sigma_max)
     return Assignment(
         shape=(len(measured.y), *shape),
@@ -201,5 +202,5 @@ def _assignment(measured: Measured, item: Sinogram, truth: Volume | None, option
         truth=truth,
         baselines={"fbp": baseline(measured.fbp), "tv": baseline(measured.tv)},
         measurement=None if truth is None else (lambda folder: save_sinogram(item, folder / "measurement.npz")),
-        notes=() if truth is None else (NOTE,),
+        notes=(*(() if truth is None else (NOTE, *truth.notes)), *stack.notes),
     )

@@ -73,6 +73,7 @@ class MRIOptions(TaskOptions):
         "centre lines alone",
     )
     start_level: float = Field(START, gt=0, description="first noise level, model space")
+    resample: bool = Field(False, description="let the model work on its own pixel size where the input's differs too much")
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,16 @@ class Measured:
 
     @classmethod
     def of(
-        cls, item: KSpace, settings: VolumeSettings, relative_noise: float | None, name: str, phase: str = "tracked"
+        cls,
+        item: KSpace,
+        settings: VolumeSettings,
+        relative_noise: float | None,
+        name: str,
+        phase: str = "tracked",
+        resample: bool = False,
     ) -> Measured:
         slices, ky, kx = item.kspace.shape
-        stack = Stack((ky, kx, slices), item.affine, settings)
+        stack = Stack((ky, kx, slices), item.affine, settings, resample)
         stack.check(name, "mr")
         if relative_noise is None:
             noise = estimates.estimated_noise(item)
@@ -168,7 +175,7 @@ class MRI(Task):
                 raise UserError(f"{name}: expected measured k-space (.npz); a magnitude volume is accepted with --simulate")
             truth = modality.load(source) if isinstance(source, Path) else source
             item, relative_noise = simulated(truth, settings, options), options.noise
-        measured = Measured.of(item, settings, relative_noise, name, options.phase)
+        measured = Measured.of(item, settings, relative_noise, name, options.phase, options.resample)
         return _assignment(measured, item, truth, options, model)
 
 
@@ -200,18 +207,14 @@ def _assignment(measured: Measured, item: KSpace, truth: Volume | None, options:
     )
 
     def finish(x: Tensor, randomness: SampleRandomness) -> Volume:
-        return stack.volume(affine.to_item(x).clamp_min(0), truth)
+        return stack.volume(stack.arrangement(affine.to_item(x)).clamp_min(0), truth)
 
     def baseline(make: Callable[[], Tensor]) -> Callable[[], Volume]:
-        return lambda: stack.volume_of_pictures(make(), truth)
+        return lambda: stack.volume(make(), truth)
 
-    start = affine.to_model(
-        stack.arrangement.adjoint(measured.tv(False, iterations=START_ITERATIONS)), shape[1:], representation.AIR
-    )
+    start = affine.to_model(stack.parts(measured.tv(False, iterations=START_ITERATIONS)), shape[1:], representation.AIR)
     first = min(options.start_level, model.sigma_max)
-    notes = [f"noise level {measured.noise:.4g} per real component, scale and phase from the measurements alone"]
-    if truth is not None:
-        notes.insert(0, NOTE)
+    found = f"noise level {measured.noise:.4g} per real component, scale and phase from the measurements alone"
     return Assignment(
         shape=(len(measured.y), *shape),
         finish=finish,
@@ -225,7 +228,7 @@ def _assignment(measured: Measured, item: KSpace, truth: Volume | None, options:
             "tv-complex": baseline(lambda: measured.tv(complex_image=True)),
         },
         measurement=None if truth is None else (lambda folder: save_kspace(item, folder / "measurement.npz")),
-        notes=tuple(notes),
+        notes=(*(() if truth is None else (NOTE, *truth.notes)), found, *stack.notes),
     )
 
 

@@ -49,8 +49,8 @@ def intensity(values: Array, settings: VolumeSettings, name: str = "volume") -> 
     return float(high) / 2, float(high) / 2
 
 
-def check_spacing(volume: Volume, settings: VolumeSettings) -> None:
-    """Refuse a scan whose voxels are not the model's.
+def check_spacing(volume: Volume, settings: VolumeSettings, name: str | None = None) -> None:
+    """Refuse a scan whose voxels are not the model's; ``name`` stands for it where it has no file of its own.
 
     Raises:
         UserError: with both spacings.
@@ -58,9 +58,9 @@ def check_spacing(volume: Volume, settings: VolumeSettings) -> None:
     if not spacing_fits(volume, settings):
         present = layout(volume, settings).voxel_mm()[-settings.dims :]
         raise UserError(
-            f"{describe(volume)}: voxels of {_mm(present)} (along {_axes(settings)}), but the model was trained at "
+            f"{name or describe(volume)}: voxels of {_mm(present)} (along {_axes(settings)}), but the model was trained at "
             f"{_mm(settings.voxel_mm)} and takes at most {100 * settings.tolerance:g} % difference; "
-            "resample the scan first (`edit --task inpaint` does it with --resample)"
+            "resample the scan first, or let the task do it with --resample"
         )
 
 

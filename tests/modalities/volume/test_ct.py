@@ -177,3 +177,65 @@ def test_measurements_that_do_not_fit(tmp_path, change, words):
 def test_what_cannot_be_done_is_refused(modality, model, source, options, words):
     with pytest.raises(UserError, match=words):
         prepared(modality, model, source, **options)
+
+
+def smooth(shape, mm, affine_like=AFFINE):
+    """A body without detail below a few mm, on any pixel size, with padding of -3024 HU in the corners."""
+    affine = affine_like.copy()
+    affine[:3, :2] *= mm / 2
+    y, x = ((np.arange(n) - (n - 1) / 2) * mm for n in shape[:2])
+    outer = 1 / (1 + np.exp((np.hypot(y[:, None] / 1.2, x) - 22) / 2))
+    bone = np.exp(-((y[:, None] - 8) ** 2 + (x + 5) ** 2) / 60)
+    hu = -1000 + 1000 * outer + 500 * bone
+    corner = np.hypot(y[:, None] / y.max(), x / x.max()) > 1.38
+    return Volume(np.repeat(np.where(corner, -3024, hu)[..., None], shape[2], 2).astype(np.int16), affine)
+
+
+@pytest.mark.parametrize(("shape", "mm"), [((73, 63, 2), 1.0), ((25, 21, 3), 3.0)])
+def test_another_pixel_size_is_refused_and_taken_with_resample(modality, model, shape, mm):
+    truth = smooth(shape, mm)
+    with pytest.raises(UserError, match=f"voxels of {mm:g} x {mm:g} mm .* at 2 x 2 mm and takes at most 15 % .*--resample"):
+        prepared(modality, model, truth, simulate=True)
+    assignment = prepared(modality, model, truth, simulate=True, resample=True, views=90)
+    assert any("2 x 2 mm" in note for note in assignment.notes)
+    hu = np.maximum(truth.values(), -1000)
+    for result in (solve(assignment, model, 4), assignment.baselines["tv"]()):
+        assert result.shape == truth.shape
+        assert np.array_equal(result.affine, truth.affine)
+        assert result.data.min() >= -1000.01
+        assert np.abs(result.values() - hu).mean() < 12
+        assert abs(np.median((result.values() - hu)[np.abs(hu) < 20])) < 8
+
+
+def test_a_saved_simulation_on_other_pixels_gives_the_same_result(modality, model, tmp_path):
+    truth = smooth((73, 63, 2), 1.0)
+    simulated = prepared(modality, model, truth, simulate=True, resample=True, views=12)
+    path = simulated.measurement(tmp_path)
+    with pytest.raises(UserError, match=r"measurement\.npz: voxels of 1 x 1 mm"):
+        prepared(modality, model, path)
+    measured = prepared(modality, model, path, resample=True)
+    assert np.array_equal(solve(simulated, model).data, solve(measured, model).data)
+    # Baselines know nothing of the model, so nothing of its pixels.
+    own = prepared(VolumeModality(VolumeSettings(kind="ct", size=(80, 96), voxel_mm=(1.0, 1.0))), model, path)
+    for name, make in own.baselines.items():
+        assert np.array_equal(make().data, measured.baselines[name]().data)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_sinogram_without_a_size_covers_the_models_view(modality, model, tmp_path, turned):
+    item = simulate_sinogram(smooth((73, 63, 2), 1.0).values(), AFFINE, 12, None, 0)
+    affine = np.diag([-1.0, -1, 5, 1])[:, [1, 0, 2, 3] if turned else [0, 1, 2, 3]]
+    np.savez(tmp_path / "s.npz", sinogram=item.sinogram, angles_deg=item.angles_deg, bin_mm=1.0, affine=affine)
+    result = solve(prepared(modality, model, tmp_path / "s.npz", resample=True), model)
+    # The model sees 80 mm of rows (front to back) and 96 mm of columns (side to side).
+    assert result.shape == ((80, 96, 2) if turned else (96, 80, 2))
+    assert np.array_equal(result.affine, affine)
+
+
+def test_a_sinogram_of_another_plane_is_refused(modality, model, tmp_path):
+    item = simulate_sinogram(body().values(), AFFINE, 6, None, 0)
+    for axes in ([2, 0, 1, 3], [0, 2, 1, 3]):
+        affine = np.diag([-2.0, -2, 5, 1])[:, axes]
+        np.savez(tmp_path / "s.npz", sinogram=item.sinogram, angles_deg=item.angles_deg, bin_mm=2.0, affine=affine)
+        with pytest.raises(UserError, match="slices are not axial"):
+            prepared(modality, model, tmp_path / "s.npz")
