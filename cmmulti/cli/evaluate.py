@@ -72,6 +72,12 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--classifier-steps", type=whole, default=1500, metavar="N", help="of the classifier's training (default: 1500)"
     )
+    parser.add_argument(
+        "--search-levels",
+        action="store_true",
+        help="search the noise levels of several steps first, by Fréchet distance to training items; with --card the model "
+        "keeps them",
+    )
     parser.add_argument("--card", action="store_true", help="write the figures into the model's card, too")
     add_device(parser)
     add_out(parser)
@@ -118,6 +124,7 @@ def run(args: argparse.Namespace) -> None:
                 "tune",
                 "tune_n",
                 "card",
+                "search_levels",
             )
         },
         classifier_steps=args.classifier_steps,

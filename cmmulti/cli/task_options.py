@@ -75,13 +75,9 @@ def explained(tasks: Mapping[str, Any], task: str | None, verb: str) -> str:
 
 
 def _tasks_of(model: str) -> Mapping[str, Any]:
-    from pathlib import Path
+    from cmmulti.pipeline.folder import CONFIG, model_folder, read_config
 
-    from cmmulti import registry
-    from cmmulti.pipeline.folder import CONFIG, read_config
-
-    folder = Path(model) if Path(model).is_dir() else registry.model_folder(model)
-    tasks: Mapping[str, Any] = read_config(folder / CONFIG).build_modality().tasks
+    tasks: Mapping[str, Any] = read_config(model_folder(model) / CONFIG).build_modality().tasks
     return tasks
 
 

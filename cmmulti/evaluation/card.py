@@ -6,10 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from cmmulti import registry
 from cmmulti.errors import UserError
 from cmmulti.files import replacing
-from cmmulti.pipeline.folder import CARD
+from cmmulti.pipeline.folder import CARD, model_folder
 from cmmulti.report.results import Table
 
 UNMEASURED = re.compile(r"Held-out figures: not measured yet[^\n]*\n\n?")
@@ -17,8 +16,7 @@ UNMEASURED = re.compile(r"Held-out figures: not measured yet[^\n]*\n\n?")
 
 def write_figures(model: str, title: str, command: str, table: Table, notes: Sequence[str]) -> Path:
     """Put ``table`` into the card of ``model`` (a folder or a shipped name), in place of an earlier one of that title."""
-    folder = Path(model) if Path(model).is_dir() else registry.model_folder(model)
-    path = folder / CARD
+    path = model_folder(model) / CARD
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     try:
         with replacing(path) as part:

@@ -135,6 +135,11 @@ class SampleSet:
 
 
 def generate(name: str, pipeline: Pipeline, n: int, steps: int, seed: int, through: bool) -> SampleSet:
+    """:func:`sampled` at the model's own levels of ``steps`` steps."""
+    return sampled(name, pipeline, n, pipeline.levels(steps), seed, through)
+
+
+def sampled(name: str, pipeline: Pipeline, n: int, levels: Sequence[float], seed: int, through: bool) -> SampleSet:
     """``n`` samples from seeds ``seed .. seed + n - 1``, every class in turn where the model knows classes.
 
     ``through``: items show something else than the tensors, so that features see ``encode(decode(x))``. Where several
@@ -143,12 +148,12 @@ def generate(name: str, pipeline: Pipeline, n: int, steps: int, seed: int, throu
     seeds, classes = list(range(seed, seed + n)), len(pipeline.config.classes)
     labels: list[int | None] | None = [i % classes for i in range(n)] if classes else None
     began = time.perf_counter()
-    made = pipeline.generate(seeds, pipeline.levels(steps), labels)
+    made = pipeline.generate(seeds, levels, labels)
     x = clamped(pipeline.modality, made.x.float().cpu())
     seconds = time.perf_counter() - began
     shown = round_trip(pipeline.modality, x, seeds) if through else x
     asked = None if labels is None else torch.tensor(labels, dtype=torch.int64)
-    return SampleSet(name, x, shown, asked, seeds, steps, made.nfe, seconds)
+    return SampleSet(name, x, shown, asked, seeds, len(levels), made.nfe, seconds)
 
 
 def _equal_parts(x: Tensor, size: int) -> list[Tensor]:

@@ -16,12 +16,14 @@ from cmmulti.errors import UserError
 from cmmulti.evaluation.card import write_figures
 from cmmulti.evaluation.classifier import Training
 from cmmulti.evaluation.features import ClassifierFeatures
+from cmmulti.evaluation.levels import with_searched_levels
 from cmmulti.evaluation.study import Study, label_features, study, teacher_steps
 from cmmulti.evaluation.tables import flat_metrics, generation_sections, task_sections, title
 from cmmulti.evaluation.task import FEATURE_DISTANCE, chosen_cases, evaluate_task, task_called
 from cmmulti.evaluation.tuning import tuned
 from cmmulti.modality import DataSource, Split
 from cmmulti.pipeline import Pipeline
+from cmmulti.pipeline.folder import model_folder, write_config
 from cmmulti.pipeline.processes import is_main
 from cmmulti.report.folder import ResultFolder, check_free
 from cmmulti.report.results import Output, Results
@@ -40,6 +42,7 @@ class Request:
         data_option: ``KEY=VALUE`` lines for it. split: the held-out part. n: samples per row, or most items of a task.
         steps: numbers of steps. seed: of the first sample. task, options: a task instead of free samples.
         tune, tune_n: see :func:`cmmulti.evaluation.tuning.tuned`. card: whether the model's card is to hold the figures.
+        search_levels: whether the levels of several steps are searched first; with ``card`` the model keeps them.
         command: as it was typed.
     """
 
@@ -61,6 +64,7 @@ class Request:
     classifier_steps: int = 1500
     overwrite: bool = False
     card: bool = False
+    search_levels: bool = False
     command: str = ""
 
     def source(self) -> DataSource:
@@ -86,11 +90,15 @@ def evaluate(request: Request, tell: Tell) -> Path | None:
 
 def _samples(request: Request, tell: Tell) -> Path | None:
     pipeline, teacher = request.pipeline, request.teacher
+    source, began = request.source(), time.perf_counter()
+    training = Training(request.classifier_steps)
+    if request.search_levels:
+        pipeline = with_searched_levels(
+            pipeline, source, max(request.steps), request.n, request.seed, classifiers(request.out), training, tell
+        )
     models: list[tuple[str, Pipeline, Sequence[int]]] = [("model", pipeline, request.steps)]
     if teacher is not None:
         models.append(("teacher", teacher, teacher_steps(teacher)))
-    source, began = request.source(), time.perf_counter()
-    training = Training(request.classifier_steps)
     result = study(models, source, request.split, request.n, request.seed, classifiers(request.out), training, tell)
     if result is None:
         return None
@@ -103,11 +111,14 @@ def _samples(request: Request, tell: Tell) -> Path | None:
         seconds=round(time.perf_counter() - began, 2),
         metrics=dict(flat_metrics(result.rows[0])),
         baselines={title(row): dict(flat_metrics(row)) for row in (*result.rows[1:], result.floor)},
-        notes=result.notes,
+        notes=[*result.notes, *_level_notes(request, pipeline)],
         device=str(pipeline.model.device),
         details=_details(request, source, result),
     )
-    return _write(request, results, generation_sections(result, pipeline), result)
+    written = _write(request, results, generation_sections(result, pipeline), result)
+    if request.search_levels and request.card:
+        write_config(model_folder(request.model), pipeline.config)
+    return written
 
 
 def _task(request: Request, tell: Tell) -> Path:
@@ -153,6 +164,13 @@ def _task(request: Request, tell: Tell) -> Path:
         },
     )
     return _write(request, results, task_sections(run, pipeline), None)
+
+
+def _level_notes(request: Request, pipeline: Pipeline) -> list[str]:
+    if not request.search_levels:
+        return []
+    levels = {s: ", ".join(f"{v:.4g}" for v in pipeline.levels(s)) for s in sorted(request.steps) if s > 1}
+    return [f"Levels searched on the train part: {'; '.join(f'{s} steps {v}' for s, v in levels.items())}."]
 
 
 def _feature_note(features: ClassifierFeatures | None) -> str:

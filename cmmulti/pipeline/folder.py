@@ -16,7 +16,7 @@ from torch import nn
 
 from cmmulti import registry
 from cmmulti.config.checking import checked
-from cmmulti.errors import UserError
+from cmmulti.errors import UserError, unknown_name
 from cmmulti.files import replacing
 from cmmulti.modality import Modality
 from cmmulti.model import Model, Role
@@ -132,11 +132,28 @@ def write_folder(folder: Path, model: Model, config: PipelineConfig, card: str, 
             save_file(state, part, metadata={"format": "pt", "cmmulti": str(FORMAT)})
         with replacing(folder / CARD) as part:
             part.write_text(card, encoding="utf-8")
-        with replacing(folder / CONFIG) as part:
-            part.write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+        write_config(folder, config)
     except OSError as error:
         raise UserError(f"{folder}: cannot write the model ({error.strerror or error})") from error
     return folder
+
+
+def write_config(folder: Path, config: PipelineConfig) -> None:
+    """``config.json`` of a model folder, whole or not at all."""
+    try:
+        with replacing(folder / CONFIG) as part:
+            part.write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{folder / CONFIG}: cannot be written ({error.strerror or error})") from error
+
+
+def model_folder(model: str | Path) -> Path:
+    """The folder of a model: itself, or that of a shipped name. Raises UserError where there is neither."""
+    if Path(model).exists():
+        return Path(model)
+    if str(model) not in registry.names("models"):
+        raise unknown_name("model (no such folder either)", str(model), registry.names("models"))
+    return registry.model_folder(str(model))
 
 
 def _shapes_of(config: PipelineConfig) -> dict[str, tuple[int, ...]]:

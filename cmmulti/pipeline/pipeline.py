@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cmmulti import registry
 from cmmulti.conditioning import NO_CONDITION, Condition
 from cmmulti.config.checking import checked
 from cmmulti.errors import UserError, unknown_name
@@ -18,7 +17,7 @@ from cmmulti.media import Media
 from cmmulti.modality import Assignment, Item, Modality
 from cmmulti.model import Model
 from cmmulti.noise import few_step_levels, karras
-from cmmulti.pipeline.folder import PipelineConfig, read_folder, write_folder
+from cmmulti.pipeline.folder import PipelineConfig, model_folder, read_folder, write_folder
 from cmmulti.pipeline.outcome import Outcome
 from cmmulti.pipeline.processes import gathered, my_share
 from cmmulti.randomness import SampleRandomness
@@ -52,12 +51,7 @@ class Pipeline:
         Raises:
             UserError: nothing of that name or folder; a file is missing, damaged or of another architecture.
         """
-        folder = Path(name_or_folder)
-        if not folder.exists():
-            if str(name_or_folder) not in registry.names("models"):
-                raise unknown_name("model (no such folder either)", str(name_or_folder), registry.names("models"))
-            folder = registry.model_folder(str(name_or_folder))
-        model, modality, config, card = read_folder(folder)
+        model, modality, config, card = read_folder(model_folder(name_or_folder))
         return cls(model.to(device).eval(), modality, config, card)
 
     def save_pretrained(self, folder: str | Path, half: bool = False) -> Path:
