@@ -112,13 +112,13 @@ class Model(nn.Module):
         two_time = self.role == "two-time"
         estimate = self._estimate(x, here, condition, there) if two_time else self.denoise(x, here, condition)
         # Where both levels are equal, 0 included, the ratio is 1 and the sample stays as it is.
-        ratio = _expand(torch.where(here == there, 1.0, there / here), x)
+        ratio = expand(torch.where(here == there, 1.0, there / here), x)
         return ratio * x + (1 - ratio) * estimate
 
     def raw(self, x_native: Tensor, t: Tensor, condition: Condition = NO_CONDITION, t_next: Tensor | None = None) -> Tensor:
         """The network on its native process and time, for methods that are written there. Counts as one evaluation."""
         sigma = self.parameterization.to_sigma(t)
-        factor = _expand(self.parameterization.network_input(sigma), x_native)
+        factor = expand(self.parameterization.network_input(sigma), x_native)
         return self._network(factor * x_native, t, condition, t_next)
 
     def _estimate(self, x: Tensor, sigma: Tensor | float, condition: Condition, sigma_next: Tensor | None = None) -> Tensor:
@@ -126,7 +126,7 @@ class Model(nn.Module):
         x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         # Coefficients and their use stay out of autocast: at sigma = 80 half precision would move the estimate.
         with torch.autocast(x.device.type, enabled=False):
-            c_in, c_skip, c_out, c_noise = (_expand(c, x) for c in self.parameterization.coefficients(levels))
+            c_in, c_skip, c_out, c_noise = (expand(c, x) for c in self.parameterization.coefficients(levels))
             network_input = (c_in * x).to(x.dtype)
             time = c_noise.flatten()
             time_next = None if sigma_next is None else self.parameterization.to_native(sigma_next)
@@ -172,5 +172,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def _expand(value: Tensor, like: Tensor) -> Tensor:
+def expand(value: Tensor, like: Tensor) -> Tensor:
+    """One number per sample, (B,), in a shape that multiplies ``like`` (B, C, *spatial)."""
     return value.view(-1, *([1] * (like.dim() - 1)))

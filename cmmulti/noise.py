@@ -24,11 +24,18 @@ def karras(n: int, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX, r
         raise UserError(f"steps: expected at least 1, got {n}")
     if n == 1:
         return torch.tensor([sigma_max], dtype=torch.float64)
-    ramp = torch.arange(n, dtype=torch.float64) / (n - 1)
-    high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
-    levels = (high + ramp * (low - high)) ** rho
+    levels = karras_at(torch.arange(n, dtype=torch.float64) / (n - 1), sigma_min, sigma_max, rho)
     levels[0], levels[-1] = sigma_max, sigma_min
     return levels
+
+
+def karras_at(position: Tensor, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX, rho: float = RHO) -> Tensor:
+    """Levels of the curve that :func:`karras` divides, at ``position`` in [0, 1]: ``sigma_max`` at 0, ``sigma_min`` at 1.
+
+    On the tensor's device and in its dtype, so that training draws levels without a copy from the host.
+    """
+    high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
+    return (high + position * (low - high)) ** rho
 
 
 def few_step_levels(n: int, sigma_max: float = SIGMA_MAX, second: float = 0.8, last: float = 0.3) -> list[float]:

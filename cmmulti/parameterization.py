@@ -132,6 +132,10 @@ class TrigFlow(Parameterization):
     def scale(self, sigma: Tensor) -> Tensor:
         return self.sigma_data * (sigma**2 + self.sigma_data**2).rsqrt()
 
+    def network_input(self, sigma: Tensor) -> Tensor:
+        # Constant: the quotient of c_in and scale has a derivative of rounding errors, large where sigma is.
+        return torch.full_like(sigma, 1 / self.sigma_data)
+
 
 @dataclass(frozen=True)
 class Flow(Parameterization):
@@ -151,6 +155,9 @@ class Flow(Parameterization):
 
     def scale(self, sigma: Tensor) -> Tensor:
         return 1 / (1 + sigma)
+
+    def network_input(self, sigma: Tensor) -> Tensor:
+        return torch.ones_like(sigma)
 
 
 @dataclass(frozen=True)

@@ -99,8 +99,9 @@ class Exported(NamedTuple):
 class Method(nn.Module, ABC):
     """One training method.
 
-    Class attributes say what it makes (``role``), whether it needs a teacher, and which settings it reads. Its state
-    (a target network, a learned weighting) is ordinary modules and buffers, so that it is saved and restored with the run.
+    Class attributes say what it makes (``role``), whether it needs a teacher and of which roles, and which settings it
+    reads. Its state (a target network, a learned weighting) is ordinary modules and buffers, so that it is saved and
+    restored with the run.
     ``shards``: the loss calls the student alone, and the method has neither a copy of it nor weights of its own: FSDP may
     spread the student over processes.
     """
@@ -108,6 +109,7 @@ class Method(nn.Module, ABC):
     Settings: ClassVar[type[MethodSettings]] = MethodSettings
     role: ClassVar[Role]
     needs_teacher: ClassVar[bool] = False
+    teacher_roles: ClassVar[tuple[Role, ...]] = ("teacher", "two-time")
     shards: ClassVar[bool] = False
     paper: ClassVar[str]
 
@@ -123,6 +125,9 @@ class Method(nn.Module, ABC):
         """Called once before training, with the student's weights in place."""
         if self.needs_teacher and teacher is None:
             raise UserError(f"method {type(self).__name__}: needs a teacher; name one with --init or `teacher:`")
+        if self.needs_teacher and teacher is not None and teacher.role not in self.teacher_roles:
+            wanted = "a denoiser (method edm)" if "teacher" in self.teacher_roles else "a consistency model (method ect)"
+            raise UserError(f"method {type(self).__name__}: the teacher is a {teacher.role} model, expected {wanted}")
 
     @abstractmethod
     def loss(

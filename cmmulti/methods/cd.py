@@ -10,10 +10,9 @@ from torch import Tensor
 
 from cmmulti.conditioning import Condition
 from cmmulti.distances import Distance, distance
-from cmmulti.errors import UserError
 from cmmulti.methods.base import Budget, Loss, Method, MethodSettings, Progress, Recommended, StageEvent
 from cmmulti.methods.target import Target
-from cmmulti.model import Model, Role, evaluating
+from cmmulti.model import Model, Role, evaluating, expand
 from cmmulti.noise import karras
 from cmmulti.parameterization import Consistency, Parameterization
 from cmmulti.randomness import TrainingRandomness
@@ -51,10 +50,7 @@ class CD(Method):
 
     def setup(self, model: Model, teacher: Model | None, budget: Budget) -> None:
         super().setup(model, teacher, budget)
-        teacher = cast(Model, teacher)
-        if teacher.role == "consistency":
-            raise UserError("method CD: the teacher is a consistency model, expected a denoiser (method edm)")
-        self.teacher = teacher.requires_grad_(False)
+        self.teacher = cast(Model, teacher).requires_grad_(False)
         self.target = Target(model, cast(CDSettings, self.settings).target_decay > 0)
 
     def loss(
@@ -65,7 +61,7 @@ class CD(Method):
         draw = randomness.generator("sigma", x0.device)
         index = torch.randint(settings.levels - 1, (len(x0),), generator=draw, device=x0.device)
         sigma, sigma_next = grid[index], grid[index + 1]
-        x = torch.addcmul(x0, _expand(sigma, x0), randomness.normal_like(x0))
+        x = torch.addcmul(x0, expand(sigma, x0), randomness.normal_like(x0))
         x_next = self.teacher_step(x, sigma, sigma_next, condition)
         with randomness.dropout(x0.device):
             student = model.endpoint(x, sigma, condition)
@@ -76,13 +72,13 @@ class CD(Method):
     @torch.no_grad()
     def teacher_step(self, x: Tensor, sigma: Tensor, sigma_next: Tensor, condition: Condition) -> Tensor:
         """One step of ``dx/dsigma = (x - D(x, sigma)) / sigma`` from ``sigma`` to ``sigma_next``, (B,) each."""
-        step = _expand(sigma_next - sigma, x)
+        step = expand(sigma_next - sigma, x)
         with evaluating(self.teacher):
-            slope = (x - self.teacher.denoise(x, sigma, condition)) / _expand(sigma, x)
+            slope = (x - self.teacher.denoise(x, sigma, condition)) / expand(sigma, x)
             ahead = x + step * slope
             if cast(CDSettings, self.settings).solver == "euler":
                 return ahead
-            second = (ahead - self.teacher.denoise(ahead, sigma_next, condition)) / _expand(sigma_next, x)
+            second = (ahead - self.teacher.denoise(ahead, sigma_next, condition)) / expand(sigma_next, x)
         return x + step * (slope + second) / 2
 
     def after_step(self, model: Model, progress: Progress) -> StageEvent | None:
@@ -91,7 +87,3 @@ class CD(Method):
 
     def recommended(self) -> Recommended:
         return Recommended(optimizer="radam", learning_rate=4e-4)
-
-
-def _expand(value: Tensor, like: Tensor) -> Tensor:
-    return value.view(-1, *[1] * (like.dim() - 1))

@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from cmmulti.conditioning import NO_CONDITION, Condition
+from cmmulti.conditioning import NO_CONDITION, NULL_LABEL, Condition
 from cmmulti.methods.base import Budget, Loss, Method, Progress, Recommended
 from cmmulti.model import ROLES, Model
 from cmmulti.nn.unet import UNet
@@ -27,7 +27,8 @@ def student_of(method: Method, dropout: float = 0.0) -> Model:
     """A tiny U-Net in the method's own form, with weights away from their start at zero."""
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(0)
-        network = UNet(2, 1, (8, 8), dropout=dropout, two_times=method.role == "two-time")
+        two_times = method.role == "two-time"
+        network = UNet(2, 1, (8, 8), dropout=dropout, classes=3, two_times=two_times, guided=True)
         for parameter in network.parameters():
             nn.init.normal_(parameter, std=0.1)
     return Model(network, method.parameterization(0.5), method.role)
@@ -36,9 +37,14 @@ def student_of(method: Method, dropout: float = 0.0) -> Model:
 def prepared(method: Method, dropout: float = 0.0) -> tuple[Method, Model, Model | None]:
     """A copy of the method set up with a tiny student, and a Gaussian teacher where it needs one."""
     method, model = copy.deepcopy(method), student_of(method, dropout)
-    teacher = gaussian_model(Gaussian.random(SHAPE), learnable=True) if method.needs_teacher else None
+    teacher = teacher_of(method)
     method.setup(model, teacher, BUDGET)
     return method, model, teacher
+
+
+def teacher_of(method: Method) -> Model | None:
+    """What is exact for a Gaussian, in the first role that the method takes; None where it needs no teacher."""
+    return gaussian_model(Gaussian.random(SHAPE), method.teacher_roles[0], learnable=True) if method.needs_teacher else None
 
 
 def at(step: int) -> Progress:
@@ -47,7 +53,9 @@ def at(step: int) -> Progress:
 
 def loss_of(method: Method, model: Model, step: int = 3, seed: int = 0) -> Loss:
     x0 = Gaussian.random(SHAPE).sample(8, torch.Generator().manual_seed(1)).float()
-    return method.loss(model, x0, NO_CONDITION, at(step), TrainingRandomness(seed, step))
+    # Some labels are dropped, as in training.
+    label = torch.tensor([0, 1, 2, NULL_LABEL] * 2)
+    return method.loss(model, x0, Condition(label=label), at(step), TrainingRandomness(seed, step))
 
 
 @check_method.check
@@ -113,8 +121,7 @@ def passes_share_their_dropout(method: Method) -> None:
 
     fresh, model = copy.deepcopy(method), student_of(method)
     model.network = Probe(model.network)
-    teacher = gaussian_model(Gaussian.random(SHAPE), learnable=True) if method.needs_teacher else None
-    fresh.setup(model, teacher, BUDGET)
+    fresh.setup(model, teacher_of(fresh), BUDGET)
     loss_of(fresh, model.train())
     fail_unless(len(masks) > 0, "the student is not evaluated")
     fail_unless(all(torch.equal(m, masks[0]) for m in masks), "two passes of one loss have different dropout masks")

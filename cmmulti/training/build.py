@@ -144,10 +144,11 @@ def check_network(model: Model, modality: Modality) -> None:
     Raises:
         UserError: naming the shape and the network's own complaint.
     """
-    x = torch.zeros(1, *modality.shape)
+    x, time = torch.zeros(1, *modality.shape), torch.zeros(1)
+    told = (time, NO_CONDITION, time) if model.role == "two-time" else (time, NO_CONDITION)
     try:
         with evaluating(model), torch.no_grad():
-            y = model.network(x, torch.zeros(1), NO_CONDITION)
+            y = model.network(x, *told)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise UserError(f"network: does not take {modality.name} tensors of shape {modality.shape}: {error}") from error
     if y.shape != x.shape:
