@@ -146,6 +146,10 @@ class Method(nn.Module, ABC):
     def recommended(self) -> Recommended:
         return Recommended()
 
+    def sampling_levels(self, sigma_max: float) -> dict[int, tuple[float, ...]]:
+        """Noise levels of a sampler by number of steps, where the method was trained for certain ones."""
+        return {}
+
     def exported(self, model: Model) -> list[Exported]:
         """What generation needs: usually the student alone."""
         return [Exported(model, model.sigma_boundary, model.sigma_max)]

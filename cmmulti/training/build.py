@@ -126,6 +126,7 @@ def pipeline_config(config: RunConfig, method: Method, classes: list[str]) -> Pi
         method=config.method.name,
         sigma_data=sigma_data,
         sigma_max=config.sigma_max,
+        levels={n: list(levels) for n, levels in method.sampling_levels(config.sigma_max).items()},
         classes=classes,
         evaluation_batch=EVALUATION_BATCH,
     )
