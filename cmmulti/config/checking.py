@@ -39,7 +39,10 @@ def mistakes(error: ValidationError, kind: type[BaseModel]) -> Iterator[str]:
             yield f"missing key {path!r}"
         else:
             message = detail["msg"].removeprefix("Value error, ")
-            yield f"{path or 'value'} = {_short(detail['input'])}: {message[:1].lower()}{message[1:]}"
+            about = (
+                f"{path} = {_short(detail['input'])}: " if path else ""
+            )  # a whole section's mistake names its keys itself
+            yield f"{about}{message[:1].lower()}{message[1:]}"
 
 
 def _keys_beside(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from cmmulti import registry
+from cmmulti.conditioning import NO_CONDITION
 from cmmulti.config.checking import checked
 from cmmulti.errors import UserError, unknown_name
 from cmmulti.files import replacing
@@ -52,10 +53,19 @@ class PipelineConfig(BaseModel):
     role: Role
     method: str = ""
     sigma_data: float = Field(0.5, gt=0, allow_inf_nan=False)
-    sigma_max: float = Field(SIGMA_MAX, gt=0, allow_inf_nan=False)
+    sigma_max: float = Field(SIGMA_MAX, gt=0, le=1e6, allow_inf_nan=False)
     levels: dict[int, list[float]] = Field(default_factory=dict)
     classes: list[str] = Field(default_factory=list)
     evaluation_batch: int | None = Field(32, ge=1)
+
+    @model_validator(mode="after")
+    def _same_classes(self) -> PipelineConfig:
+        known = self.network.settings.get("classes", len(self.classes))
+        if self.classes and known != len(self.classes):
+            raise ValueError(
+                f"classes: expected as many names as network.settings.classes = {known}, got {len(self.classes)}"
+            )
+        return self
 
     def build_modality(self) -> Modality:
         adapter = registry.load("modalities", self.modality.name)
@@ -67,8 +77,11 @@ class PipelineConfig(BaseModel):
         form = self.parameterization
         try:
             shape = parameterization(form.name, **form.settings)
-        except TypeError as error:
-            raise UserError(f"parameterization {form.name}: {error}") from error
+            finite = all(bool(c.isfinite().all()) for c in shape.coefficients(torch.tensor([self.sigma_max])))
+        except (TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"parameterization {form.name}: {error} (settings {form.settings})") from error
+        if not finite:
+            raise UserError(f"parameterization {form.name}: settings {form.settings} give no finite coefficients")
         return Model(build_network(self.network), shape, self.role, self.sigma_max, self.evaluation_batch)
 
 
@@ -92,7 +105,8 @@ def read_folder(folder: Path) -> tuple[Model, Modality, PipelineConfig, str]:
         raise UserError(f"{folder}: expected a model folder with {CONFIG} and {WEIGHTS}")
     config = read_config(folder / CONFIG)
     try:
-        modality, shapes = config.build_modality(), _shapes_of(config)
+        modality = config.build_modality()
+        shapes = _shapes_of(config, modality)
         state = _read_weights(folder / WEIGHTS, shapes)
         model = config.build_model()
     except UserError as error:
@@ -156,10 +170,23 @@ def model_folder(model: str | Path) -> Path:
     return registry.model_folder(str(model))
 
 
-def _shapes_of(config: PipelineConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes that the network wants, worked out without allocating it."""
+def _shapes_of(config: PipelineConfig, modality: Modality) -> dict[str, tuple[int, ...]]:
+    """Names and shapes that the network wants, worked out without allocating it.
+
+    Raises:
+        UserError: the network does not take the modality's tensors.
+    """
     with torch.device("meta"):
-        network = build_network(config.network)
+        network = build_network(config.network).eval()
+        try:
+            made = tuple(network(torch.zeros(1, *modality.shape), torch.zeros(1), NO_CONDITION).shape[1:])
+        except NotImplementedError:  # another's network that cannot be tried without memory
+            made = modality.shape
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            told = f"network {config.network.name}: does not take {modality.name} tensors of shape {modality.shape}"
+            raise UserError(f"{told}: {error}") from error
+    if made != modality.shape:
+        raise UserError(f"network {config.network.name}: makes {made} of {modality.name} tensors {modality.shape}")
     return {name: tuple(t.shape) for name, t in network.state_dict().items()}
 
 

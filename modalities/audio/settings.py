@@ -23,7 +23,7 @@ class MelSettings(BaseModel):
         centered: frame t is centred on sample ``t * hop``, and the ends are padded as ``padding`` says.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     rate: int = Field(default=8000, ge=1000, le=384_000)
     n_fft: int = Field(default=256, ge=16, le=65_536)
@@ -62,8 +62,8 @@ class AudioSettings(ModalitySettings):
 
     mel: MelSettings = MelSettings()
     samples: int = Field(default=8000, ge=1)
-    mean: float | None = None
-    std: float | None = Field(default=None, gt=0)
+    mean: float | None = Field(default=None, ge=-50, le=50)
+    std: float | None = Field(default=None, gt=0, le=50)
     level: float | None = Field(default=None, gt=0, le=1)
     classes: int = Field(default=10, ge=0)
     iterations: int = Field(default=32, ge=1, le=10_000)

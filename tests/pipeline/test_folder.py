@@ -62,6 +62,17 @@ def _edit_weights(folder: Path, name: str, value: torch.Tensor | None) -> None:
         (lambda f: _edit_config(f, modality={"name": "imagee"}), "did you mean 'image'"),
         (lambda f: _edit_config(f, network={"name": "unet", "settings": {"chanels": [8]}}), "chanels"),
         (lambda f: _edit_config(f, network={"name": "unet", "settings": {"channels": [16, 16]}}), "another architecture"),
+        (
+            lambda f: _edit_config(f, modality={"name": "image", "settings": {"size": 8, "channels": 3}}),
+            "does not take image",
+        ),
+        (lambda f: _edit_config(f, classes=["a", "b"]), "as many names as network.settings.classes = 10, got 2"),
+        (lambda f: _edit_config(f, sigma_max=1e300), "sigma_max"),
+        (lambda f: _edit_config(f, parameterization={"name": "edm", "settings": {"sigma_data": "x"}}), "parameterization"),
+        (
+            lambda f: _edit_config(f, parameterization={"name": "edm", "settings": {"sigma_data": float("nan")}}),
+            "no finite coefficients",
+        ),
         (lambda f: (f / "model.safetensors").unlink(), "model.safetensors: no such file"),
         (lambda f: (f / "model.safetensors").write_bytes(b""), "model.safetensors: damaged"),
         (
