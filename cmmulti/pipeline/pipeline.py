@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -250,11 +251,21 @@ class Pipeline:
         return list(assignment.levels(steps)) if assignment.levels is not None else self.levels(steps)
 
     def _condition(self, labels: Sequence[int | None], guidance: float | None) -> Condition:
+        if guidance is not None:
+            self._check_guidance(guidance)
         if not self.config.classes:
             return NO_CONDITION
         label = torch.tensor([-1 if v is None else v for v in labels], dtype=torch.int64)
         weight = None if guidance is None else torch.full((len(label),), guidance)
         return Condition(label=label, guidance=weight)
+
+    def _check_guidance(self, weight: float) -> None:
+        if not math.isfinite(weight):
+            raise UserError(f"guidance: expected a finite weight, got {weight}")
+        if not self.config.classes:
+            raise UserError(f"guidance: expected none, got {weight:g}: this model knows no classes to be guided by")
+        if self.model.role != "teacher" and not self.config.network.settings.get("guided"):
+            raise UserError(f"guidance: expected none, got {weight:g}: this model is no denoising teacher")
 
     def _item(self, source: str | Path | Item) -> Item:
         return self.modality.load(Path(source)) if isinstance(source, (str, Path)) else source

@@ -72,3 +72,20 @@ def test_an_unknown_model_names_those_that_exist() -> None:
 def test_an_unknown_task_is_refused(pipe: Pipeline) -> None:
     with pytest.raises(UserError, match="task for `edit` 'inpant'; did you mean 'inpaint'"):
         pipe.edit("x.png", "inpant")
+
+
+@pytest.mark.parametrize(
+    ("changes", "weight", "message"),
+    [
+        ({"role": "teacher"}, float("nan"), "a finite weight"),
+        ({"role": "consistency"}, 2.0, "no denoising teacher"),
+        ({"role": "teacher", "classes": []}, 2.0, "no classes"),
+    ],
+)
+def test_guidance_that_has_no_effect_is_refused(
+    pipe: Pipeline, changes: dict[str, object], weight: float, message: str
+) -> None:
+    pipe.config = pipe.config.model_copy(update=changes)
+    pipe.model.role = str(changes["role"])  # type: ignore[assignment]
+    with pytest.raises(UserError, match=message):
+        pipe.sample(1, guidance=weight)
