@@ -67,14 +67,18 @@ def main() -> None:
     parser.add_argument("--root", type=Path, help="folder of data sets")
     parser.add_argument("--clips", type=int, default=100)
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument(
+        "--levels", nargs="+", default=[], metavar="S1,S2", help="lists of noise levels beside the task's own"
+    )
     parser.add_argument("--split", choices=("val", "test"), default="test", help="val for choosing settings")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON file of all figures")
     options = parser.parse_args()
     pipeline = None if options.model == "none" else Pipeline.from_pretrained(options.model)
-    modality = AudioModality(AudioModality.Settings()) if pipeline is None else pipeline.modality
+    source = DataSource(name="fsdd", root=options.root)
+    modality = AudioModality(AudioModality.Settings()).measured(source) if pipeline is None else pipeline.modality
     assert isinstance(modality, AudioModality)
-    test = modality.dataset(DataSource(name="fsdd", root=options.root), options.split)
+    test = modality.dataset(source, options.split)
     figures: dict[str, dict[str, float]] = {}
     for length in LENGTHS:
         generator = np.random.default_rng(options.seed)
@@ -111,13 +115,15 @@ def systems(
     if pipeline is not None:
         seconds = {"start": [span[0] / clip.rate], "end": [span[1] / clip.rate]}
 
-        def edited(steps: int) -> Clip:
-            edit = pipeline.edit(clip, "inpaint", seconds, steps=steps, seed=options.seed)
+        def edited(steps: int, levels: list[float] | None = None) -> Clip:
+            edit = pipeline.edit(clip, "inpaint", seconds, steps=steps, seed=options.seed, levels=levels)
             item: Clip = edit.items[0]
             return item
 
         for n in options.steps:
             result[f"model, {n} step{'s' * (n > 1)}"] = lambda n=n: edited(n)
+        for text in options.levels:
+            result[f"model at {text}"] = lambda text=text: edited(4, [float(v) for v in text.split(",")])
     return result
 
 
