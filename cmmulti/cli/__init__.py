@@ -6,6 +6,7 @@ Each module has ``add_parser(subparsers)``, which needs argparse alone, and ``ru
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from cmmulti.cli.parser import parse
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0, 2 for a mistake in the input, 70 for a bug."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal of few letters, or a file name that is no text, is no failure
+        sys.stdout.reconfigure(errors="backslashreplace")
     if not sys.warnoptions:  # libraries' warnings are for developers; `python -W default` shows them
         warnings.simplefilter("ignore")
     return answered(lambda: parse(words), words)

@@ -23,7 +23,8 @@ def answered(parse: Callable[[], argparse.Namespace], words: Sequence[str]) -> i
     try:
         args = parse()
         code = args.run(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # a parent may have closed it
+            sys.stdout.flush()
         return EXIT_OK if code is None else int(code)
     except UserError as error:
         return _refused(str(error))
@@ -66,13 +67,13 @@ def write_log(error: BaseException, out: Path | None, words: Sequence[str]) -> P
         try:
             refuse_used(Path(out))
             Path(out).mkdir(parents=True, exist_ok=True)
-            (Path(out) / LOG).write_text(text, encoding="utf-8")
+            (Path(out) / LOG).write_text(text, encoding="utf-8", errors="backslashreplace")
         except (OSError, UserError):
             pass  # an unwritable or used folder: the log goes where it can
         else:
             return Path(out) / LOG
     handle, name = tempfile.mkstemp(prefix="cmmulti-error-", suffix=".log")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
+    with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
     return Path(name)
 

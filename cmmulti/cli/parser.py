@@ -73,7 +73,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         raise unknown_name("command", command, COMMANDS)
     parser = build([command] if command is not None else COMMANDS)
     args, rest = parser.parse_known_args(words)
-    args.command_line = list(words)
+    # Records are text; a file name need not be.
+    args.command_line = [word.encode("utf-8", "backslashreplace").decode() for word in words]
     if getattr(args, "takes_task_words", False):
         args.task_words = rest
     elif rest:

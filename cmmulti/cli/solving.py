@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> None:
     for path in (args.input, args.reference):
         if path is not None and not path.exists():
             raise UserError(f"{path}: no such file")
+        if path is not None and not (path.is_file() or path.is_dir()):
+            raise UserError(f"{path}: a device or pipe; expected a file")
     how: dict[str, Any] = {} if args.sampler is None else {"sampler": args.sampler}
     outcome = pipe.solve(
         args.verb,

@@ -28,6 +28,8 @@ def inspect(path: Path) -> Facts:
             return inspect(registry.model_folder(str(path)))
         known = ", ".join(shipped) or "none"
         raise UserError(f"{path}: no such file or folder; expected a path or a shipped model ({known})")
+    if not (path.is_file() or path.is_dir()):
+        raise UserError(f"{path}: a device or pipe; expected a file or folder")
     kinds = _FOLDERS if path.is_dir() else _FILES
     module, name = next(((module, name) for fits, module, name in kinds if fits(path)), ("data", _data(path)))
     describe: Callable[[Path], Facts] = getattr(import_module(f"cmmulti.inspection.{module}"), name)

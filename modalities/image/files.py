@@ -37,6 +37,8 @@ def load(path: Path) -> Picture:
         UserError: no such file, empty, not PNG or JPEG, damaged, cut off, too large, or CMYK.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: a folder, device or pipe; expected a PNG or JPEG file")
         size = path.stat().st_size
         if size > LARGEST_FILE:
             raise UserError(f"{path}: {size} bytes; expected a picture of at most {LARGEST_FILE}")

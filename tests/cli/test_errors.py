@@ -147,3 +147,41 @@ def test_a_polite_kill_leaves_nothing(model: Path, tmp_path: Path) -> None:
         assert process.wait(30) == 143
     assert time.perf_counter() - began < 30
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of bytes that are no text")
+def test_a_file_name_that_is_no_text_is_a_name_like_any_other(
+    cmmulti: Callable[..., tuple[int, str, str]], model: Path, picture: Path, tmp_path: Path
+) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/odd-\xff.png"))
+    odd.write_bytes(picture.read_bytes())
+    code, _, err = cmmulti("edit", model, "--task", "inpaint", "--input", odd, "--box", "1,1,3,3", "--out", tmp_path / "a")
+    assert (code, err) == (0, "")
+    assert "odd-\\udcff.png" in (tmp_path / "a" / "index.html").read_text(encoding="utf-8")
+    assert cmmulti("sample", model, "--n", "1", "--out", odd.with_suffix(".d"))[0] == 0
+    assert cmmulti("inspect", odd)[0] == 0
+
+
+@pytest.mark.parametrize("how", ["few letters", "closed"])
+def test_any_standard_output_will_do(model: Path, tmp_path: Path, how: str) -> None:
+    (model / "README.md").write_text("Fréchet…", encoding="utf-8")
+    program = "import sys; from cmmulti.cli import main; sys.exit(main())"
+    words = [sys.executable, "-c", program, "inspect", str(model)]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    if how == "closed":
+        words = ["sh", "-c", 'exec "$@" >&-', "sh", *words]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes among files here")
+def test_pipes_and_devices_are_no_input(
+    cmmulti: Callable[..., tuple[int, str, str]], model: Path, picture: Path, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    words = ["edit", model, "--task", "inpaint", "--box", "1,1,3,3", "--out", tmp_path / "out", "--input"]
+    refused(cmmulti(*words, pipe), "pipe.png", "device or pipe")
+    refused(cmmulti(*words, "/dev/null"), "/dev/null")
+    refused(cmmulti("inspect", pipe), "pipe.png")
+    refused(cmmulti(*words[:4], "--mask", pipe, *words[6:], picture), "pipe.png")
