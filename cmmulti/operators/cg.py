@@ -30,7 +30,11 @@ def conjugate_gradient(
         product = a.flatten(1).conj() * b.flatten(1)
         return (product.real if product.is_complex() else product).sum(1).view(-1, *[1] * (a.dim() - 1))
 
-    x = start
+    # In units of b, dot products stay within single precision whatever units the measurements are in; powers of two change
+    # no digit. A start beside which b is nothing keeps its own.
+    largest = torch.maximum(_largest(right), 1e-30 * _largest(start))
+    unit = torch.where(largest > 0, torch.exp2(torch.floor(torch.log2(largest))), 1)
+    x, right = start / unit, right / unit
     residual = right - normal(x)
     direction = residual
     size = dot(residual, residual)
@@ -47,4 +51,9 @@ def conjugate_gradient(
         new = dot(residual, residual)
         direction = residual + torch.where(active, new / size.clamp_min(torch.finfo(size.dtype).tiny), 0) * direction
         size = new
-    return x
+    return x * unit
+
+
+def _largest(x: Tensor) -> Tensor:
+    """The largest absolute value of each sample, (B, 1, ...)."""
+    return x.abs().flatten(1).amax(1).view(-1, *[1] * (x.dim() - 1))

@@ -8,7 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from cmmulti.errors import UserError
+from modalities.volume.item import Array
+from modalities.volume.nifti import checked_affine
 from modalities.volume.npz import read_npz, write_npz
+
+LEAST, MOST = 1e-12, 1e15
+"""Of the largest value of k-space: what single precision can work with."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +25,13 @@ class KSpace:
             picture are ky, columns are kx.
         mask: bool (kx), the measured columns.
         affine: float64 (4, 4), voxel (ky, kx, slice) -> world RAS+ mm of the image.
+        notes: what the reader of a result should know.
     """
 
     kspace: np.ndarray
     mask: np.ndarray
     affine: np.ndarray
+    notes: tuple[str, ...] = ()
 
     @property
     def voxel_mm(self) -> tuple[float, float, float]:
@@ -57,14 +64,23 @@ def load_kspace(path: Path) -> KSpace:
             f"{path}: mask leaves out column {len(mask) // 2}, the zero frequency; expected a fully sampled centre, from "
             "which the phase is estimated"
         )
-    affine = measured_affine(path, arrays.get("affine"), arrays.get("voxel_mm"))
-    # Single precision could not hold the squares of sums of larger ones.
-    if max(np.abs(kspace.real).max(), np.abs(kspace.imag).max()) > 1e30:
-        raise UserError(f"{path}: kspace holds values above 1e30; expected numbers that single precision can work with")
-    kspace = np.where(mask, kspace, 0).astype(np.complex64)
-    if not kspace.any():
-        raise UserError(f"{path}: kspace is zero at every measured column; expected measurements")
-    return KSpace(kspace, mask, affine)
+    affine, notes = measured_affine(path, arrays.get("affine"), arrays.get("voxel_mm"))
+    kspace = np.where(mask, kspace, 0)
+    check_size(kspace, str(path))
+    return KSpace(kspace.astype(np.complex64), mask, affine, notes)
+
+
+def check_size(kspace: Array, name: str) -> None:
+    """Refuse values that single precision cannot work with, or none at all.
+
+    Raises:
+        UserError: with the largest value.
+    """
+    largest = max(np.abs(kspace.real).max(), np.abs(kspace.imag).max())
+    if largest == 0:
+        raise UserError(f"{name}: kspace is zero at every measured column; expected measurements")
+    if not LEAST <= largest <= MOST:
+        raise UserError(f"{name}: kspace reaches {largest:.3g}; expected {LEAST:g} to {MOST:g}: give it another unit")
 
 
 def save_kspace(item: KSpace, path: Path) -> Path:
@@ -74,20 +90,23 @@ def save_kspace(item: KSpace, path: Path) -> Path:
     )
 
 
-def measured_affine(path: Path, affine: np.ndarray | None, voxel_mm: np.ndarray | None) -> np.ndarray:
-    """(4, 4) of a measurement: ``affine`` where it is given, else the diagonal of ``voxel_mm``, else 1 mm.
+def measured_affine(path: Path, affine: Array | None, voxel_mm: Array | None) -> tuple[Array, tuple[str, ...]]:
+    """(4, 4) of a measurement: ``affine`` where it is given, else the diagonal of ``voxel_mm``, else 1 mm; and what to say
+    about it.
 
     Raises:
-        UserError: wrong shape, sizes that are not positive, or an affine that cannot be inverted.
+        UserError: wrong shape, sizes that are not positive, or an affine that is no geometry.
     """
     if affine is None:
         sizes = np.asarray(1.0 if voxel_mm is None else voxel_mm, dtype=np.float64)
         if sizes.shape not in ((), (1,), (3,)) or not (sizes > 0).all():
             raise UserError(f"{path}: voxel_mm is {sizes.tolist()}; expected 1 or 3 sizes above 0 mm")
-        return np.diag([*np.broadcast_to(sizes, 3), 1.0])
+        note = (
+            "the measurement has no affine: its rows were taken to count to the patient's right, its columns to the front"
+        )
+        return checked_affine(path, np.diag([*np.broadcast_to(sizes, 3), 1.0])), (note,)
     affine = np.asarray(affine, dtype=np.float64)
     if affine.shape != (4, 4) or not np.allclose(affine[3], (0, 0, 0, 1)):
-        raise UserError(f"{path}: affine has shape {affine.shape}; expected (4, 4) with last row 0 0 0 1")
-    if not abs(np.linalg.det(affine[:3, :3])) > 1e-9:
-        raise UserError(f"{path}: affine cannot be inverted; expected three independent axes in mm")
-    return affine
+        last = f", last row {affine[3].tolist()}" if affine.shape == (4, 4) else ""
+        raise UserError(f"{path}: affine has shape {affine.shape}{last}; expected (4, 4) with last row 0 0 0 1")
+    return checked_affine(path, affine), ()

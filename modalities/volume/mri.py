@@ -24,7 +24,7 @@ from cmmulti.problems.phase_tracking import PhaseTracking
 from cmmulti.randomness import SampleRandomness
 from modalities.volume import estimates, representation
 from modalities.volume.item import Volume
-from modalities.volume.kspace import KSpace, load_kspace, save_kspace
+from modalities.volume.kspace import KSpace, check_size, load_kspace, save_kspace
 from modalities.volume.masks import MaskKind, cartesian_mask, default_calibration
 from modalities.volume.settings import VolumeSettings
 from modalities.volume.simulate import NOTE, simulate_kspace
@@ -64,6 +64,7 @@ class MRIOptions(TaskOptions):
     noise: float | None = Field(
         None,
         ge=0,
+        le=10,
         description="noise in k-space, per real component, relative to the image's 99th percentile (simulation: 0.01; "
         "measured: estimated)",
     )
@@ -181,14 +182,18 @@ class MRI(Task):
 
 def simulated(volume: Volume, settings: VolumeSettings, options: MRIOptions) -> KSpace:
     """The k-space that the options ask to be measured of a magnitude scan."""
+    name = representation.describe(volume)
     representation.check_kind(volume, settings)
-    representation.intensity(volume.values(), settings, representation.describe(volume))
+    representation.intensity(volume.values(), settings, name)
     values, affine = slices_last(volume, settings)
-    columns = values.shape[1]
+    rows, columns, slices = values.shape
+    Stack((rows, columns, slices), affine, settings, options.resample).check(name, "mr")
     calibration = default_calibration(options.acceleration) if options.calibration is None else options.calibration
     mask = cartesian_mask(options.mask_kind, columns, options.acceleration, calibration, options.mask_seed)
     noise = SIMULATED_NOISE if options.noise is None else options.noise
-    return simulate_kspace(values.clip(min=0), affine, mask, noise, options.mask_seed)
+    item = simulate_kspace(values.clip(min=0), affine, mask, noise, options.mask_seed)
+    check_size(item.kspace, name)
+    return item
 
 
 def _assignment(measured: Measured, item: KSpace, truth: Volume | None, options: MRIOptions, model: Model) -> Assignment:
@@ -228,7 +233,7 @@ def _assignment(measured: Measured, item: KSpace, truth: Volume | None, options:
             "tv-complex": baseline(lambda: measured.tv(complex_image=True)),
         },
         measurement=None if truth is None else (lambda folder: save_kspace(item, folder / "measurement.npz")),
-        notes=(*(() if truth is None else (NOTE, *truth.notes)), found, *stack.notes),
+        notes=(*(() if truth is None else (NOTE, *truth.notes)), found, *item.notes, *stack.notes),
     )
 
 

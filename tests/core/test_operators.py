@@ -149,6 +149,25 @@ def test_cg_solves_each_sample_on_its_own():
         torch.testing.assert_close(got, torch.linalg.solve(normal, right), rtol=1e-7, atol=1e-12)
 
 
+@pytest.mark.parametrize("gain", [1e-15, 1e-9, 1e9, 1e15])
+def test_cg_in_single_precision_does_not_depend_on_the_unit(gain):
+    """Squares of such numbers are beyond single precision, and the sum of squares was taken for convergence."""
+    m, truth = random(1, 9, 5).float(), random(1, 5, seed=1).float()
+
+    def solved(unit):
+        normal = unit**2 * (m.mT @ m)
+        return conjugate_gradient(lambda x: (normal @ x[..., None])[..., 0], (normal @ truth[..., None])[..., 0], 0 * truth)
+
+    torch.testing.assert_close(solved(gain), truth, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(solved(2.0**-30), solved(1.0), rtol=0, atol=0)
+
+
+def test_cg_leaves_a_start_beside_which_the_right_side_is_nothing():
+    start = torch.full((1, 3), 7.0)
+    got = conjugate_gradient(lambda x: 0 * x, torch.full((1, 3), 1e-42), start)
+    assert torch.equal(got, start)
+
+
 def test_cg_keeps_the_null_space_of_its_start():
     mask = torch.tensor([1.0, 0.0, 1.0, 0.0])
     start = torch.tensor([[5.0, 6.0, 7.0, 8.0]])

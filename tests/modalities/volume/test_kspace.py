@@ -37,10 +37,14 @@ def test_round_trip_is_bit_exact(tmp_path, arrays):
 
 def test_affine_wins_over_voxel_size_over_one_millimetre(tmp_path, arrays):
     affine = arrays.pop("affine")
-    assert load_kspace(written(tmp_path, **arrays)).voxel_mm == (1, 1, 1)
+    bare = load_kspace(written(tmp_path, **arrays))
+    assert bare.voxel_mm == (1, 1, 1)
+    assert "no affine" in bare.notes[0]
     assert load_kspace(written(tmp_path, **arrays, voxel_mm=2.5)).voxel_mm == (2.5, 2.5, 2.5)
     assert load_kspace(written(tmp_path, **arrays, voxel_mm=[1, 2, 3])).voxel_mm == (1, 2, 3)
-    assert load_kspace(written(tmp_path, **arrays, voxel_mm=[1, 2, 3], affine=affine)).voxel_mm == (2, 3, 4)
+    placed = load_kspace(written(tmp_path, **arrays, voxel_mm=[1, 2, 3], affine=affine))
+    assert placed.voxel_mm == (2, 3, 4)
+    assert placed.notes == ()
 
 
 def test_other_number_types_and_values_outside_the_mask(tmp_path, arrays):
@@ -60,14 +64,16 @@ def test_other_number_types_and_values_outside_the_mask(tmp_path, arrays):
         ({"kspace": np.ones((2, 12, 10), np.float32)}, "expected complex numbers"),
         ({"kspace": np.full((2, 12, 10), np.nan, np.complex64)}, "NaN or infinity"),
         ({"kspace": np.full((2, 12, 10), np.inf, np.complex64)}, "NaN or infinity"),
-        ({"kspace": np.full((2, 12, 10), 1e300, np.complex128)}, "1e30"),
+        ({"kspace": np.full((2, 12, 10), 1e300, np.complex128)}, r"reaches 1e\+300; expected 1e-12 to 1e\+15"),
+        ({"kspace": np.full((2, 12, 10), 1e-13, np.complex64)}, "reaches 1e-13"),
         ({"kspace": np.zeros((2, 12, 10), np.complex64)}, "zero at every measured column"),
         ({"kspace": np.array([None, 3], dtype=object)}, "expected complex numbers"),
         ({"mask": np.zeros(10, bool)}, "zero frequency"),
         ({"mask": np.full(10, 2)}, "other than 0 and 1"),
         ({"affine": np.eye(3)}, r"affine has shape \(3, 3\)"),
         ({"affine": np.zeros((4, 4))}, "last row"),
-        ({"affine": np.diag([1.0, 0, 1, 1])}, "inverted"),
+        ({"affine": np.diag([1.0, 0, 1, 1])}, "no usable geometry"),
+        ({"affine": np.diag([2.0, 2, 1e5, 1])}, "no usable geometry"),
         ({"affine": np.diag([np.nan, 1, 1, 1])}, "NaN"),
     ],
 )

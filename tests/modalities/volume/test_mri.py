@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from cmmulti.errors import UserError
@@ -122,12 +123,14 @@ def test_odd_sizes_and_larger_than_the_model(modality, model):
     assert relative(solve(prepared(modality, model, truth, simulate=True, acceleration=1, noise=0), model), truth) < 0.05
 
 
-def test_gain_of_the_scanner_changes_nothing_but_the_unit(modality, model):
+@pytest.mark.parametrize("gain", [1e-12, 1e-5, 1e11])
+def test_gain_of_the_scanner_changes_nothing_but_the_unit(modality, model, gain):
     truth = head()
     simulated = prepared(modality, model, truth, simulate=True)
-    louder = prepared(modality, model, truth.with_values(1e-5 * truth.values()), simulate=True)
+    louder = prepared(modality, model, truth.with_values(gain * truth.values()), simulate=True)
+    assert louder.problem.noise == pytest.approx(gain * simulated.problem.noise, rel=1e-4)
     a, b = solve(simulated, model).values(), solve(louder, model).values()
-    assert np.abs(a - 1e5 * b).max() < 1e-3 * a.max()
+    assert np.abs(a - b / gain).max() < 1e-3 * a.max()
 
 
 def test_nothing_is_taken_from_the_truth(modality, model):
@@ -192,6 +195,7 @@ def test_levels_decrease_from_the_start_level(modality, model):
         (head((10, 12, 5)), {"simulate": True}, "field of view"),
         (head(), {"simulate": True, "calibration": 0.5}, "leaves 10 of 40 lines"),
         (replace(head(), kind="ct"), {"simulate": True}, "CT"),
+        (head().with_values(1e20 * head().values()), {"simulate": True}, "another unit"),
     ],
 )
 def test_what_cannot_be_done_is_refused(modality, model, source, options, words):
@@ -204,6 +208,17 @@ def test_slices_of_another_plane_are_refused(modality, model):
     affine = AFFINE[:, [2, 1, 0, 3]]
     with pytest.raises(UserError, match="axial"):
         prepared(modality, model, KSpace(item.kspace, item.mask, affine))
+
+
+@pytest.mark.parametrize("noise", [-1, float("nan"), float("inf"), 11])
+def test_noise_that_is_none_is_refused(noise):
+    with pytest.raises(ValidationError, match="noise"):
+        MRIOptions(noise=noise)
+
+
+def test_a_measurement_without_a_place_is_told(modality, model):
+    item = replace(simulated_kspace(), notes=("no affine",))
+    assert "no affine" in prepared(modality, model, item).notes
 
 
 def test_models_of_ct_or_of_volumes_are_refused(model):
