@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,10 @@ from cmmulti.problems.proximal_cg import ProximalCG
 from cmmulti.randomness import SampleRandomness
 from modalities.volume import representation
 from modalities.volume.item import Volume
+from modalities.volume.npz import physical_memory
 from modalities.volume.settings import VolumeSettings
 from modalities.volume.simulate_ct import simulate_sinogram
-from modalities.volume.sinogram import Sinogram, load_sinogram, save_sinogram
+from modalities.volume.sinogram import PHOTONS, Sinogram, load_sinogram, save_sinogram
 from modalities.volume.stacks import Stack, covering_size, slices_last
 from modalities.volume.tv import tv_reconstruct
 
@@ -37,6 +39,13 @@ MODEL_ERROR = 0.003
 
 ITERATIONS = 10
 """Of conjugate gradient at each step; projections are cheap beside the network."""
+
+BIN_RATIO = 20
+"""Most pixels that a bin, and bins that a pixel, may be wide."""
+
+ENTRY_BYTES = 50
+"""Memory that an entry of the projector's matrix takes while it is made; it has 1.1 + 1.3 pixel / bin of them per pixel and
+view."""
 
 START, STOP = 0.02, 0.01
 """First and last noise level, model space. On validation slices 0.02 did better than 0.1 by 2.5 dB with the shipped model;
@@ -55,7 +64,10 @@ class CTOptions(TaskOptions):
     simulate: bool = Field(False, description="measure a CT scan first (optimistic)")
     views: int = Field(32, ge=2, le=4096, description="simulation: views over 180 degrees")
     dose: float | None = Field(
-        None, ge=10, le=1e9, description="unattenuated photons per detector bin and view (simulation: no noise without it)"
+        None,
+        ge=PHOTONS[0],
+        le=PHOTONS[1],
+        description="unattenuated photons per detector bin and view (simulation: no noise without it)",
     )
     noise_seed: int = Field(0, ge=0, lt=2**32, description="simulation: seed of the photon noise")
     start_level: float = Field(START, gt=0, description="first noise level, model space")
@@ -88,6 +100,7 @@ class Measured:
         mm = [float(v) for v in stack.blank.voxel_mm[:2]]
         if abs(mm[0] / mm[1] - 1) > 1e-3:
             raise UserError(f"{name}: pixels of {mm[0]:.4g} x {mm[1]:.4g} mm; expected square ones")
+        _check_projector(item, size, mm[0], name)
         angles = torch.deg2rad(torch.from_numpy(item.angles_deg))
         radon = Radon((1, *stack.size[:2]), angles, mm[0], bins, item.bin_mm)
         y = torch.from_numpy(item.sinogram)[stack.slices, None]
@@ -110,6 +123,22 @@ class Measured:
 
     def to_hu(self, mu: Tensor) -> Tensor:
         return 1000 * (mu / self.mu_water - 1)
+
+
+def _check_projector(item: Sinogram, size: tuple[int, int], pixel_mm: float, name: str) -> None:
+    """Refuse a detector that is none beside the pixels, and a projector that would not fit into memory."""
+    if not 1 / BIN_RATIO <= item.bin_mm / pixel_mm <= BIN_RATIO:
+        raise UserError(
+            f"{name}: bins of {item.bin_mm:.4g} mm with pixels of {pixel_mm:.4g} mm; expected neither more than "
+            f"{BIN_RATIO} times as wide as the other"
+        )
+    views = len(item.angles_deg)
+    needed = ENTRY_BYTES * (1.1 + 1.3 * pixel_mm / item.bin_mm) * views * math.prod(size)
+    if needed > physical_memory() / 2:
+        raise UserError(
+            f"{name}: {views} views of {size[0]} x {size[1]} pixels need about {needed / 2**30:.0f} GiB for the projector, "
+            f"more than half of the memory; expected fewer views or coarser pixels"
+        )
 
 
 def estimated_photons(sinogram: Tensor) -> float:
@@ -202,5 +231,5 @@ def _assignment(measured: Measured, item: Sinogram, truth: Volume | None, option
         truth=truth,
         baselines={"fbp": baseline(measured.fbp), "tv": baseline(measured.tv)},
         measurement=None if truth is None else (lambda folder: save_sinogram(item, folder / "measurement.npz")),
-        notes=(*(() if truth is None else (NOTE, *truth.notes)), *stack.notes),
+        notes=(*(() if truth is None else (NOTE, *truth.notes)), *item.notes, *stack.notes),
     )

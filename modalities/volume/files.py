@@ -6,11 +6,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from cmmulti.errors import UserError
 from cmmulti.files import replacing
 from modalities.volume import dicom, nifti
+from modalities.volume.geometry import apart_mm
 from modalities.volume.item import Array, Volume
 
 
@@ -40,8 +39,7 @@ def load_mask(path: Path, volume: Volume) -> Array:
     if mask.shape != volume.shape:
         raise UserError(f"{path}: mask of {mask.shape} voxels; expected the volume's {volume.shape}")
     # Affines are stored as float32 and rounded differently by each tool; a hundredth of a voxel is the same grid.
-    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [*volume.shape, 1]
-    apart = np.linalg.norm((corners @ (mask.affine - volume.affine).T)[:, :3], axis=1).max()
+    apart = apart_mm(mask.affine, volume.affine, volume.shape)
     if apart > 0.05 * volume.voxel_mm.min():
         raise UserError(f"{path}: the mask lies {apart:.3g} mm off the volume's grid; expected the same affine")
     return mask.values() != 0

@@ -88,6 +88,12 @@ def to_ras(values: Sequence[T], plane: Plane) -> tuple[T, T, T]:
     return x, y, z
 
 
+def apart_mm(a: Array, b: Array, shape: Sequence[int]) -> float:
+    """The largest distance between the corners of two grids of ``shape`` with affines (4, 4) a and b."""
+    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [*shape, 1]
+    return float(np.linalg.norm((corners @ (a - b).T)[:, :3], axis=1).max())
+
+
 def own_affine(shape: Sequence[int], voxel_mm: Sequence[float]) -> Array:
     """The affine of a generated scan stored in RAS order: axis-aligned, world origin at its centre."""
     affine = np.diag([*voxel_mm, 1.0])

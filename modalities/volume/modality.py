@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nibabel.orientations import aff2axcodes
 from torch import Tensor
 
 from cmmulti.description import UnclaimedError, facts
@@ -16,6 +17,7 @@ from cmmulti.operators.affine import Affine
 from cmmulti.randomness import SampleRandomness
 from modalities.volume import files, representation
 from modalities.volume.datasets import dataset
+from modalities.volume.geometry import apart_mm
 from modalities.volume.hole import hole_metrics
 from modalities.volume.item import Volume
 from modalities.volume.kspace import load_kspace
@@ -80,9 +82,19 @@ class VolumeModality(Modality):
         """fastMRI's definitions over all slices (CT: on mu >= 0, and ``mae_hu``); inside ``mark`` alone for a hole."""
         if mark is not None and mark.shape == truth.shape:
             return hole_metrics(self.settings.kind, truth.values()[mark], result.values()[mark], truth.values())
-        ordered = [representation.layout(v, self.settings).apply(v.values()) for v in (truth, result)]
+        layouts = [representation.layout(v, self.settings) for v in (truth, result)]
+        ordered = [layout.apply(v.values()) for layout, v in zip(layouts, (truth, result), strict=True)]
         if ordered[0].shape != ordered[1].shape:
             raise UserError(f"reference of {truth.shape} voxels, the result has {result.shape}; expected the same grid")
+        axes = ["".join(aff2axcodes(v.affine)) for v in (truth, result)]
+        there, here = (layout.model_affine(v.shape) for layout, v in zip(layouts, (truth, result), strict=True))
+        apart = apart_mm(there, here, ordered[0].shape)
+        if axes[0] != axes[1] and apart > float(min(truth.voxel_mm)):
+            # Which voxel belongs to which is told by neither the order of storage nor the place in the world.
+            raise UserError(
+                f"reference stored along {axes[0]}, the result along {axes[1]} and {apart:.3g} mm apart; expected the same "
+                "grid: give the measurement the affine of the reference"
+            )
         if min(ordered[0].shape[1:]) < 7:
             # No window of SSIM fits.
             return hole_metrics(self.settings.kind, ordered[0], ordered[1], ordered[0])

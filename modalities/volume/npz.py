@@ -79,7 +79,7 @@ def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, na
         room = min(info.compress_size, path.stat().st_size) * (_DEFLATE_LIMIT if info.compress_type else 1)
         if size > info.file_size or size > room:
             raise UserError(f"{path}: {name} promises {shape} values of {dtype}, more than the file holds")
-        if size > _memory() // 4:
+        if size > physical_memory() // 4:
             raise UserError(f"{path}: {name} of shape {shape} needs {size >> 20} MiB, more than a quarter of the memory")
         data = stream.read(size)
         surplus = stream.read(1)  # reaching the end also checks the CRC
@@ -96,6 +96,6 @@ def _words(kinds: str) -> str:
     return " or ".join(words[k] for k in kinds)
 
 
-def _memory() -> int:
+def physical_memory() -> int:
     """Bytes of physical memory."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -14,6 +14,7 @@ from scipy import ndimage
 from cmmulti.media import Media, Picture
 from modalities.volume.geometry import AXES, Layout, Plane
 from modalities.volume.item import Array, Volume
+from modalities.volume.resampling import AIR_HU
 from modalities.volume.settings import VolumeSettings
 
 PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
@@ -99,7 +100,7 @@ def _picture(
     unit = "HU" if settings.kind == "ct" else "arbitrary units"
     caption = f"{name} · black {low:.4g}, white {high:.4g} {unit}"
     if reference is not None and reference.shape == volume.shape:
-        error = np.abs(values - reference.values())
+        error = np.abs(_known(values, settings) - _known(reference.values(), settings))
         limit = (high - low) / ERROR_FACTOR
         rows.append([_tile(volume, error, plane, view, outlined, (0.0, limit), "inferno") for plane in view.planes])
         caption += f"; below |error| x{ERROR_FACTOR}: brightest {limit:.4g} or more"
@@ -107,6 +108,11 @@ def _picture(
     planes = f"{', '.join(view.planes)} slice{'s' if len(view.planes) > 1 else ''}"
     alt = f"{name}: {planes} through ({where}) mm, radiological display"
     return Picture(_png(_arranged(rows)), caption, alt)
+
+
+def _known(values: Array, settings: VolumeSettings) -> Array:
+    """Values that an error is taken of: CT padding below air is air, as in the figures."""
+    return np.maximum(values, AIR_HU) if settings.kind == "ct" else values
 
 
 def _tile(

@@ -13,6 +13,9 @@ from modalities.volume.kspace import measured_affine
 from modalities.volume.metrics import MU_WATER
 from modalities.volume.npz import read_npz, write_npz
 
+PHOTONS = (10.0, 1e9)
+"""Fewest and most unattenuated photons per bin and view that noise is modelled for."""
+
 
 @dataclass(frozen=True)
 class Sinogram:
@@ -26,6 +29,7 @@ class Sinogram:
         affine: float64 (4, 4), voxel (row, column, slice) -> world RAS+ mm.
         photons: I0, unattenuated photons per bin and view; None where the file does not say.
         mu_water: attenuation of water, 1/mm: what 0 HU is.
+        notes: what the reader of a result should know.
     """
 
     sinogram: Array
@@ -35,6 +39,7 @@ class Sinogram:
     affine: Array
     photons: float | None = None
     mu_water: float = MU_WATER
+    notes: tuple[str, ...] = ()
 
 
 def load_sinogram(path: Path) -> Sinogram:
@@ -61,18 +66,22 @@ def load_sinogram(path: Path) -> Sinogram:
         raise UserError(
             f"{path}: sinogram reaches {np.abs(sinogram).max():.3g}; expected line integrals -ln(I/I0), about 0-10"
         )
+    if np.abs(angles).max() > 3600:
+        raise UserError(f"{path}: angles_deg reaches {np.abs(angles).max():.3g}; expected degrees, within 3600 of 0")
     size = arrays.get("size")
     if size is not None and (size.shape != (2,) or not ((size >= 8) & (size <= 4096)).all()):
         raise UserError(f"{path}: size is {size.tolist()}; expected (rows, columns), each from 8 to 4096")
     photons = arrays.get("photons")
+    affine, notes = measured_affine(path, arrays.get("affine"), arrays.get("voxel_mm"))
     return Sinogram(
         sinogram.astype(np.float32),
         angles,
-        _positive(path, "bin_mm", arrays["bin_mm"]),
+        _number(path, "bin_mm", arrays["bin_mm"], 1e-3, 1e3, "mm"),
         None if size is None else (int(size[0]), int(size[1])),
-        measured_affine(path, arrays.get("affine"), arrays.get("voxel_mm")),
-        None if photons is None else _positive(path, "photons", photons),
-        _positive(path, "mu_water", arrays["mu_water"]) if "mu_water" in arrays else MU_WATER,
+        affine,
+        None if photons is None else _number(path, "photons", photons, *PHOTONS, "per bin and view"),
+        _number(path, "mu_water", arrays["mu_water"], 0.005, 0.1, "per mm") if "mu_water" in arrays else MU_WATER,
+        notes,
     )
 
 
@@ -93,7 +102,7 @@ def save_sinogram(item: Sinogram, path: Path) -> Path:
     return write_npz(path, arrays)
 
 
-def _positive(path: Path, name: str, value: Array) -> float:
-    if value.shape not in ((), (1,)) or not float(value.reshape(())) > 0:
-        raise UserError(f"{path}: {name} is {value.tolist()}; expected one number above 0")
+def _number(path: Path, name: str, value: Array, least: float, most: float, unit: str) -> float:
+    if value.shape not in ((), (1,)) or not least <= float(value.reshape(())) <= most:
+        raise UserError(f"{path}: {name} is {value.tolist()}; expected one number from {least:g} to {most:g} {unit}")
     return float(value.reshape(()))

@@ -1,5 +1,7 @@
 """The task ct from a CT scan or a measured sinogram to a volume in HU."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -151,6 +153,9 @@ def test_detector_and_grid_are_taken_from_the_file(tmp_path, modality, model):
         ({"sinogram": np.zeros((1, 6, 20), complex)}, "expected real numbers"),
         ({"bin_mm": -1.0}, "bin_mm"),
         ({"bin_mm": [1.0, 2.0]}, "bin_mm"),
+        ({"bin_mm": 1e6}, "from 0.001 to 1000 mm"),
+        ({"mu_water": 19.4}, "from 0.005 to 0.1 per mm"),
+        ({"angles_deg": np.arange(6.0) * 1e9}, "degrees"),
         ({"photons": 0.0}, "photons"),
         ({"size": [10**6, 10**6]}, "size"),
         ({"affine": np.eye(3)}, "affine"),
@@ -162,6 +167,16 @@ def test_measurements_that_do_not_fit(tmp_path, change, words):
     with pytest.raises(UserError, match=words) as error:
         load_sinogram(tmp_path / "s.npz")
     assert str(tmp_path) in str(error.value)
+
+
+def test_a_projector_beyond_reason_or_memory_is_refused(modality, model, monkeypatch):
+    item = simulate_sinogram(body().values(), AFFINE, 6, None, 0)
+    for width in (0.05, 50.0):
+        with pytest.raises(UserError, match=f"bins of {width:g} mm with pixels of 2 mm"):
+            prepared(modality, model, replace(item, bin_mm=width))
+    monkeypatch.setattr("modalities.volume.ct.physical_memory", lambda: 10**6)
+    with pytest.raises(UserError, match=r"6 views of 36 x 32 pixels need about .* GiB"):
+        prepared(modality, model, item)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
+from cmmulti.errors import UserError
+from modalities.volume.item import Volume
 from modalities.volume.metrics import MU_WATER, attenuation, ct_metrics, mr_metrics
+from modalities.volume.modality import VolumeModality
+from modalities.volume.settings import VolumeSettings
 
 
 @pytest.fixture
@@ -40,6 +44,21 @@ def test_ct_is_judged_on_the_attenuation():
     seen = hu > -1000
     error = np.where(seen, 20, np.maximum(result + 1000, 0)) * MU_WATER / 1000
     assert figures["nmse"] == pytest.approx(np.sum(error**2) / np.sum(attenuation(hu) ** 2))
+
+
+def test_a_reference_that_cannot_be_laid_on_the_result_is_refused():
+    modality = VolumeModality(VolumeSettings(size=(16, 16)))
+    data = np.random.default_rng(0).random((9, 10, 2), np.float32)
+    placed = np.array([[-2.0, 0, 0, 30], [0, 2, 0, -40], [0, 0, 2, 5], [0, 0, 0, 1]])
+    truth = Volume(data, placed)
+    assert modality.metrics(truth, truth)["nmse"] == 0
+    # Stored the other way round, but in the same place.
+    turned = placed @ np.array([[-1.0, 0, 0, 8], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    assert modality.metrics(Volume(data[::-1], turned), truth)["nmse"] == 0
+    # Elsewhere, but stored alike.
+    assert modality.metrics(Volume(data, placed + np.eye(4, k=3)), truth)["nmse"] == 0
+    with pytest.raises(UserError, match=r"stored along LAS, the result along RAS and .* mm apart"):
+        modality.metrics(Volume(data, np.diag([2.0, 2, 2, 1])), truth)
 
 
 def test_without_tissue_there_is_no_error_in_tissue():

@@ -50,6 +50,14 @@ def test_voxels_are_drawn_in_mm():
     assert picture.shape == (MIDDLE + 2 * MARGIN, 3 * (round(MIDDLE / 4) + 2 * MARGIN) + 2 * GAP, 3)
 
 
+def test_padding_below_air_is_no_error_in_ct():
+    settings = VolumeSettings(kind="ct", size=(16, 16))
+    truth = Volume(np.full((16, 16, 1), -3024, np.int16), np.diag([2.0, 2, 2, 1]))
+    result = Volume(np.full((16, 16, 1), -1000, np.int16), truth.affine)
+    shown = render({"result": result, "truth": truth}, settings, "truth")[0]
+    assert pixels(shown)[TALL + 2 * MARGIN + GAP :][MARGIN : MARGIN + TALL, MARGIN:-MARGIN].max() < 10
+
+
 def test_one_slice_is_one_tile():
     volume = Volume(np.full((12, 1, 12), 100, np.int16), np.diag([2.0, 2, 2, 1]))
     media = render({"x": volume}, MR)
