@@ -117,6 +117,11 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.settings = settings if settings is not None else self.Settings()
 
+    @property
+    def tells_guidance(self) -> bool:
+        """Whether the student's network must hear ``condition.guidance``."""
+        return False
+
     @abstractmethod
     def parameterization(self, sigma_data: float) -> Parameterization:
         """The form in which this method trains a network."""

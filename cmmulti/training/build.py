@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cmmulti import registry
-from cmmulti.conditioning import NO_CONDITION, NULL_LABEL
+from cmmulti.conditioning import NO_CONDITION, NULL_LABEL, Condition
 from cmmulti.config import PieceConfig, RunConfig
 from cmmulti.errors import UserError
 from cmmulti.methods.base import Method
@@ -58,7 +58,7 @@ def build(config: RunConfig) -> Parts:
         config = config.model_copy(update={"sigma_data": sigma_data})
     method = build_method(config)
     model = build_model(config, method, classes)
-    check_network(model, modality)
+    check_network(model, modality, method.tells_guidance)
     if init is not None:
         copy_weights(init, model, config)
     teacher = load_teacher(config, init)
@@ -139,16 +139,20 @@ def build_model(config: RunConfig, method: Method, classes: list[str]) -> Model:
         return pipeline_config(config, method, classes).build_model()
 
 
-def check_network(model: Model, modality: Modality) -> None:
+def check_network(model: Model, modality: Modality, guided: bool = False) -> None:
     """One evaluation on silence, so that a network that cannot take these tensors is refused before the run begins.
+
+    ``guided``: it must also hear a guidance weight.
 
     Raises:
         UserError: naming the shape and the network's own complaint.
     """
     x, time = torch.zeros(1, *modality.shape), torch.zeros(1)
-    told = (time, NO_CONDITION, time) if model.role == "two-time" else (time, NO_CONDITION)
+    weight = torch.ones(1, requires_grad=True)
+    condition = Condition(guidance=weight) if guided else NO_CONDITION
+    told = (time, condition, time) if model.role == "two-time" else (time, condition)
     try:
-        with evaluating(model), torch.no_grad():
+        with evaluating(model), torch.set_grad_enabled(guided):
             y = model.network(x, *told)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise UserError(f"network: does not take {modality.name} tensors of shape {modality.shape}: {error}") from error
@@ -156,6 +160,9 @@ def check_network(model: Model, modality: Modality) -> None:
         raise UserError(
             f"network: makes {tuple(y.shape[1:])} of {modality.name} tensors {modality.shape}; expected the same shape"
         )
+    # A fresh network answers 0 to everything; whether it hears the weight shows in what its answer is made of.
+    if guided and torch.autograd.grad(y.sum(), weight, allow_unused=True)[0] is None:
+        raise UserError("network: does not hear the guidance weight that this method tells; set network.guided = true")
 
 
 def load_pipeline(name: str, config: RunConfig) -> Pipeline:
