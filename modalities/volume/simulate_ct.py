@@ -18,6 +18,9 @@ RAYS_PER_BIN = 2
 STEPS_PER_PIXEL = 2
 """Rays are sampled by bilinear interpolation, twice a pixel, and twice a bin."""
 
+TOGETHER = 4
+"""Slices at a time: their samples along all rays of a view are in memory."""
+
 
 def simulate_sinogram(hu: Array, affine: Array, views: int, photons: float | None, seed: int) -> Sinogram:
     """Measure slices with a parallel beam over 180 degrees, the last view one step short of it.
@@ -45,6 +48,10 @@ def simulate_sinogram(hu: Array, affine: Array, views: int, photons: float | Non
 
 def line_integrals(mu: Tensor, angles: Array, bins: int, mm: float) -> Tensor:
     """(slices, rows, columns) in 1/mm -> (slices, views, bins), ``-ln`` of the mean intensity in each bin."""
+    return torch.cat([_of_a_few(part, angles, bins, mm) for part in mu.split(TOGETHER)])
+
+
+def _of_a_few(mu: Tensor, angles: Array, bins: int, mm: float) -> Tensor:
     rows, columns = mu.shape[1:]
     rays = (torch.arange(bins * RAYS_PER_BIN, dtype=mu.dtype) + 0.5) / RAYS_PER_BIN - bins / 2
     reach = math.hypot(rows, columns) / 2 + 1

@@ -18,7 +18,7 @@ from modalities.volume.item import Volume
 from modalities.volume.metrics import MU_WATER, attenuation
 from modalities.volume.modality import VolumeModality
 from modalities.volume.settings import VolumeSettings
-from modalities.volume.simulate_ct import simulate_sinogram
+from modalities.volume.simulate_ct import line_integrals, simulate_sinogram
 from modalities.volume.sinogram import load_sinogram, save_sinogram
 
 AFFINE = np.array([[-2.0, 0, 0, 30], [0, -2, 0, 40], [0, 0, 5, 7], [0, 0, 0, 1]])
@@ -254,3 +254,10 @@ def test_a_sinogram_of_another_plane_is_refused(modality, model, tmp_path):
         np.savez(tmp_path / "s.npz", sinogram=item.sinogram, angles_deg=item.angles_deg, bin_mm=2.0, affine=affine)
         with pytest.raises(UserError, match="slices are not axial"):
             prepared(modality, model, tmp_path / "s.npz")
+
+
+def test_slices_are_measured_apart():
+    mu = torch.from_numpy(np.random.default_rng(0).random((9, 12, 10)) * MU_WATER)
+    angles = np.array([0.0, 0.7])
+    alone = [line_integrals(part, angles, 17, 2.0) for part in mu.split(1)]
+    assert torch.equal(line_integrals(mu, angles, 17, 2.0), torch.cat(alone))
