@@ -261,3 +261,29 @@ def test_slices_are_measured_apart():
     angles = np.array([0.0, 0.7])
     alone = [line_integrals(part, angles, 17, 2.0) for part in mu.split(1)]
     assert torch.equal(line_integrals(mu, angles, 17, 2.0), torch.cat(alone))
+
+
+def test_damaged_sinograms_end_in_user_errors(tmp_path):
+    item = simulate_sinogram(body((9, 8, 1)).values(), AFFINE, 6, 1e4, 0)
+    path = save_sinogram(item, tmp_path / "s.npz")
+    packed, arrays = path.read_bytes(), dict(np.load(path))
+    rng = np.random.default_rng(2)
+    refused = 0
+    for number in range(600):
+        if number % 2:
+            # Damage to the archive, and to numbers inside of a sound one.
+            data = bytearray(packed[: rng.integers(len(packed))] if number % 5 == 0 else packed)
+            if data:
+                data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+            path.write_bytes(bytes(data))
+        else:
+            name = list(arrays)[number // 2 % len(arrays)]
+            raw = bytearray(arrays[name].tobytes())
+            raw[rng.integers(len(raw))] ^= 1 << rng.integers(8)
+            changed = np.frombuffer(bytes(raw), arrays[name].dtype).reshape(arrays[name].shape)
+            np.savez(path, **(arrays | {name: changed}))
+        try:
+            load_sinogram(path)
+        except UserError:
+            refused += 1
+    assert refused > 200
