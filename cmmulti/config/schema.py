@@ -46,7 +46,7 @@ class DataConfig(Section):
     name: str
     root: Path | None = None
     options: dict[str, Any] = Field(default_factory=dict)
-    batch_size: PositiveInt = 64
+    batch_size: int = Field(default=64, ge=1, le=1_000_000)
     workers: NonNegativeInt = 0
     on_bad_file: Literal["error", "skip"] = "error"
 
@@ -110,7 +110,7 @@ class TrainerConfig(Section):
     ``threads``: CPU threads, null leaves PyTorch's choice.
     """
 
-    max_steps: PositiveInt = 10_000
+    max_steps: int = Field(default=10_000, ge=1, le=1_000_000_000)
     seed: NonNegativeInt = 0
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
     devices: PositiveInt = 1
@@ -120,7 +120,7 @@ class TrainerConfig(Section):
     accumulate: PositiveInt = 1
     clip: float | None = Field(default=None, ge=0)
     compile: bool = False
-    threads: PositiveInt | None = None
+    threads: int | None = Field(default=None, ge=1, le=1024)
 
 
 class CheckpointConfig(Section):

@@ -89,6 +89,10 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         channels = list(channels)
+        if not channels or min(channels) < 1:
+            raise ValueError(f"channels: expected a width above 0 for each level, got {channels}")
+        if blocks < 1:
+            raise ValueError(f"blocks: expected at least 1, got {blocks}")
         conv, width = CONV[dims], 4 * channels[0]
         self.dims, self.patch, self.multiple = dims, patch, patch * 2 ** (len(channels) - 1)
         self.embedding = ConditionEmbedding(width, classes, modalities, two_times, guided, time_scale)

@@ -96,6 +96,10 @@ def test_all_mistakes_are_told_at_once_in_one_line() -> None:
         (["trainer.precision=16-mixed"], "precision"),
         (["data.batch_size=6", "trainer.accumulate=4"], "multiple of devices . nodes . accumulate = 4"),
         (["sigma_data=0"], "sigma_data"),
+        (["trainer.max_steps=1e22"], "max_steps"),
+        (["trainer.max_steps=10000000000000000000000"], "max_steps"),
+        (["data.batch_size=100000000000"], "batch_size"),
+        (["trainer.threads=100000"], "threads"),
     ],
 )
 def test_mistakes_name_key_value_and_expectation(sets: Sequence[str], message: str) -> None:

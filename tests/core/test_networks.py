@@ -92,3 +92,17 @@ def test_dropout_follows_the_mode():
     x, time, _ = CASES["unet-1d"].inputs()
     network.train()
     assert not torch.equal(network(x, time), network(x, time))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"channels": []}, "channels"),
+        ({"channels": [8, 0]}, "channels"),
+        ({"blocks": 0}, "blocks"),
+        ({"blocks": -1}, "blocks"),
+    ],
+)
+def test_a_network_without_levels_or_blocks_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        UNet(**settings)
