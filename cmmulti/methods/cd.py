@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, cast
 
 import torch
 from pydantic import Field
@@ -11,8 +11,9 @@ from torch import Tensor
 from cmmulti.conditioning import Condition
 from cmmulti.distances import Distance, distance
 from cmmulti.methods.base import Budget, Loss, Method, MethodSettings, Progress, Recommended, StageEvent
+from cmmulti.methods.solver import Solver, teacher_step
 from cmmulti.methods.target import Target
-from cmmulti.model import Model, Role, evaluating, expand
+from cmmulti.model import Model, Role, expand
 from cmmulti.noise import karras
 from cmmulti.parameterization import Consistency, Parameterization
 from cmmulti.randomness import TrainingRandomness
@@ -26,7 +27,7 @@ class CDSettings(MethodSettings):
     """
 
     levels: int = Field(18, ge=2)
-    solver: Literal["heun", "euler"] = "heun"
+    solver: Solver = "heun"
     target_decay: float = Field(0.0, ge=0, lt=1)
     distance: Distance = "huber"
 
@@ -53,33 +54,25 @@ class CD(Method):
         self.teacher = cast(Model, teacher).requires_grad_(False)
         self.target = Target(model, cast(CDSettings, self.settings).target_decay > 0)
 
+    def grid(self, model: Model) -> Tensor:
+        """Decreasing levels, float64, from which neighbours are drawn."""
+        return karras(cast(CDSettings, self.settings).levels, model.sigma_boundary, model.sigma_max)
+
     def loss(
         self, model: Model, x0: Tensor, condition: Condition, progress: Progress, randomness: TrainingRandomness
     ) -> Loss:
         settings = cast(CDSettings, self.settings)
-        grid = karras(settings.levels, model.sigma_boundary, model.sigma_max).to(x0.device, torch.float32)
+        grid = self.grid(model).to(x0.device, torch.float32)
         draw = randomness.generator("sigma", x0.device)
-        index = torch.randint(settings.levels - 1, (len(x0),), generator=draw, device=x0.device)
+        index = torch.randint(len(grid) - 1, (len(x0),), generator=draw, device=x0.device)
         sigma, sigma_next = grid[index], grid[index + 1]
         x = torch.addcmul(x0, expand(sigma, x0), randomness.normal_like(x0))
-        x_next = self.teacher_step(x, sigma, sigma_next, condition)
+        x_next = teacher_step(self.teacher, x, sigma, sigma_next, condition, settings.solver)
         with randomness.dropout(x0.device):
             student = model.endpoint(x, sigma, condition)
         with randomness.dropout(x0.device):
             target = self.target.endpoint(model, x_next, sigma_next, condition)
         return Loss.mean(distance(settings.distance, student, target), sigma)
-
-    @torch.no_grad()
-    def teacher_step(self, x: Tensor, sigma: Tensor, sigma_next: Tensor, condition: Condition) -> Tensor:
-        """One step of ``dx/dsigma = (x - D(x, sigma)) / sigma`` from ``sigma`` to ``sigma_next``, (B,) each."""
-        step = expand(sigma_next - sigma, x)
-        with evaluating(self.teacher):
-            slope = (x - self.teacher.denoise(x, sigma, condition)) / expand(sigma, x)
-            ahead = x + step * slope
-            if cast(CDSettings, self.settings).solver == "euler":
-                return ahead
-            second = (ahead - self.teacher.denoise(ahead, sigma_next, condition)) / expand(sigma_next, x)
-        return x + step * (slope + second) / 2
 
     def after_step(self, model: Model, progress: Progress) -> StageEvent | None:
         self.target.update(model, cast(CDSettings, self.settings).target_decay)

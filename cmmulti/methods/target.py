@@ -29,6 +29,13 @@ class Target(nn.Module):
         with torch.no_grad(), _mode(model, student.training):
             return model.endpoint(x, sigma, condition)
 
+    def project(self, student: Model, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        """The average's end of the trajectory through ``x``: its weights are held, and x's gradient passes through."""
+        if self.copy is None:
+            raise ValueError("the student itself cannot be held; keep an average")
+        with _mode(self.copy, student.training):
+            return self.copy.endpoint(x, sigma, condition)
+
     @torch.no_grad()
     def update(self, student: Model, mu: float) -> None:
         """Move towards the student; buffers are copied."""

@@ -141,8 +141,11 @@ class GaussianNetwork(nn.Module):
             return self.prior.trajectory(noisy, sigma, boundary)
         there = self.parameterization.to_sigma(time_next.to(sigma))
         ratio = (there / sigma).view(-1, *[1] * (noisy.dim() - 1))
-        jumped = (self.prior.trajectory(noisy, sigma, there) - ratio * noisy) / (1 - ratio)
-        return torch.where((1 - ratio).abs() < 1e-9, self.prior.denoised(noisy, sigma), jumped)
+        diagonal = (1 - ratio).abs() < 1e-9
+        # No division by 0 even where it is not selected: its gradient would be NaN.
+        apart = torch.where(diagonal, 1.0, 1 - ratio)
+        jumped = (self.prior.trajectory(noisy, sigma, there) - ratio * noisy) / apart
+        return torch.where(diagonal, self.prior.denoised(noisy, sigma), jumped)
 
 
 def gaussian_model(
