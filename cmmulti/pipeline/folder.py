@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -135,11 +136,20 @@ def read_config(path: Path) -> PipelineConfig:
 
 
 def write_folder(folder: Path, model: Model, config: PipelineConfig, card: str, half: bool) -> Path:
-    """Write the three files, each whole or not at all."""
+    """Write the three files, each whole or not at all; an earlier model there is replaced, other people's files are not.
+
+    Raises:
+        UserError: the folder cannot be written, or holds a file of the same name that belongs to no model.
+    """
+    if not (folder / WEIGHTS).exists():
+        for name in (CONFIG, CARD):
+            if (folder / name).exists():
+                raise UserError(f"{folder / name}: exists, and belongs to no model; expected a new folder or a model's")
     state = {
         name: (t.half() if half and t.is_floating_point() else t).detach().cpu().contiguous()
         for name, t in model.network.state_dict().items()
     }
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / WEIGHTS) as part:
@@ -147,8 +157,13 @@ def write_folder(folder: Path, model: Model, config: PipelineConfig, card: str, 
         with replacing(folder / CARD) as part:
             part.write_text(card, encoding="utf-8")
         write_config(folder, config)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot write the model ({error.strerror or error})") from error
+    except (OSError, SafetensorError, UserError) as error:  # safetensors has its own name for a full disk
+        if made:
+            shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, UserError):
+            raise
+        told = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{folder}: cannot write the model ({told})") from error
     return folder
 
 

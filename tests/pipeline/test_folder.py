@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from cmmulti.errors import UserError
@@ -91,6 +92,27 @@ def test_damage_is_refused_by_name(folder: Path, spoil: object, message: str) ->
     with pytest.raises(UserError, match=message) as caught:
         Pipeline.from_pretrained(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_somebody_elses_files_are_not_written_over(pipe: Pipeline, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("my project")
+    with pytest.raises(UserError, match=r"README\.md: exists, and belongs to no model"):
+        pipe.save_pretrained(tmp_path)
+    assert (tmp_path / "README.md").read_text() == "my project"
+    assert not (tmp_path / "model.safetensors").exists()
+    assert pipe.save_pretrained(folder) == folder  # an earlier model is replaced
+
+
+def test_a_full_disk_is_the_users_error_and_leaves_nothing(
+    pipe: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("cmmulti.pipeline.folder.save_file", full)
+    with pytest.raises(UserError, match=r"cannot write the model .*No space left"):
+        pipe.save_pretrained(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unwritable_folder_is_the_users_error(pipe: Pipeline, tmp_path: Path) -> None:
