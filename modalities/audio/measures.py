@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import stft
 
+from cmmulti.errors import UserError
 from modalities.audio.clip import Clip
 
 Spans = Sequence[tuple[int, int]]
@@ -76,7 +77,10 @@ def reference_metrics(result: Clip, truth: Clip, spans: Spans | None) -> dict[st
     No SNR: beyond some 50 ms a good fill is another waveform.
     """
     if result.frames != truth.frames or result.rate != truth.rate:
-        return {}
+        raise UserError(
+            f"{truth.name}: a reference of {truth.frames} samples at {truth.rate} Hz; "
+            f"expected the result's {result.frames} at {result.rate} Hz"
+        )
     where = list(spans) if spans else [(0, truth.frames)]
     figures = {
         "lsd": log_spectral_distance(result.mid(), truth.mid(), truth.rate, where),
