@@ -39,6 +39,11 @@ def mean_absolute(a: Tensor, b: Tensor) -> Tensor:
     return (a.float() - b.float()).flatten(1).abs().mean(1)
 
 
+def elementwise_huber(a: Tensor, b: Tensor, c: float = 0.001) -> Tensor:
+    """Mean over elements of ``sqrt((a - b)^2 + c^2) - c``: the pseudo-Huber distance as LCM uses it (arXiv 2310.04378)."""
+    return (((a.float() - b.float()).square() + c**2).sqrt() - c).flatten(1).mean(1)
+
+
 def feature_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     """LPIPS without learned weights (Zhang et al. 2018, arXiv 1801.03924, eq. 1 with w = 1), from a network's features.
 
@@ -55,7 +60,7 @@ def feature_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     return torch.stack(layers).sum(0)
 
 
-Distance = Literal["l2", "l1", "huber"]
+Distance = Literal["l2", "l1", "huber", "elementwise-huber"]
 
 
 def distance(kind: Distance, a: Tensor, b: Tensor) -> Tensor:
@@ -64,4 +69,6 @@ def distance(kind: Distance, a: Tensor, b: Tensor) -> Tensor:
         return mean_square(a, b)
     if kind == "l1":
         return mean_absolute(a, b)
+    if kind == "elementwise-huber":
+        return elementwise_huber(a, b)
     return pseudo_huber(a, b, 0.00054 * math.sqrt(a[0].numel()))
