@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,11 @@ CLOSE_UP = 2.0
 """Clips longer than this, in seconds, have a close-up of their first hole."""
 
 LONG = 10.0
-"""Clips longer than this, in seconds, are compressed for the page, without loss."""
+"""Sound longer than this, in seconds, is compressed for the page, without loss."""
+PLAYED = 30.0
+"""Most seconds that a player has: a page holds all its sound, while the clips themselves lie beside it in full."""
+BEFORE = 3.0
+"""Seconds before the first hole at which such an excerpt begins."""
 
 Spans = Sequence[tuple[int, int]]
 """Holes ``[start, end)`` in samples of the clip."""
@@ -37,15 +42,21 @@ def render(panels: Mapping[str, Clip], mark: Spans | None) -> list[Media]:
     spectra = {caption: _power(clip, 0, clip.frames) for caption, clip in panels.items()}
     loudest = max((float(s.max()) for s in spectra.values()), default=0.0) or 1.0
     return [
-        _player(caption, clip, _picture(caption, clip, spectra[caption], loudest, mark or ()))
+        _player(caption, clip, _picture(caption, clip, spectra[caption], loudest, mark or ()), mark or ())
         for caption, clip in panels.items()
     ]
 
 
-def _player(caption: str, clip: Clip, picture: Picture) -> Player:
-    """16 bits, which every browser plays: WAV, or FLAC where the clip is long."""
+def _player(caption: str, clip: Clip, picture: Picture, spans: Spans) -> Player:
+    """16 bits, which every browser plays: WAV, or FLAC where the clip is long; of a very long one an excerpt, as it says."""
     buffer = io.BytesIO()
     container = "WAV" if clip.seconds <= LONG else "FLAC"
+    if clip.seconds > PLAYED:
+        length = round(PLAYED * clip.rate)
+        start = min(max((spans[0][0] if spans else 0) - round(BEFORE * clip.rate), 0), clip.frames - length)
+        seconds = f"{start / clip.rate:.1f} to {(start + length) / clip.rate:.1f} s of {clip.seconds:.1f} s"
+        caption = f"{caption} (plays {seconds})"
+        clip = replace(clip, samples=clip.samples[start : start + length])
     samples = stored(clip.floats(), np.dtype(np.int16), 16)
     soundfile.write(buffer, samples, clip.rate, subtype="PCM_16", format=container)
     return Player(buffer.getvalue(), caption, picture, f"audio/{container.lower()}")

@@ -66,6 +66,19 @@ def test_a_long_clip_is_compressed_without_loss(modality: AudioModality, voice) 
     np.testing.assert_array_equal(sf.read(io.BytesIO(player.wav), dtype="int16", always_2d=True)[0], clip.samples)
 
 
+@pytest.mark.parametrize(("hole", "begins"), [(None, 0), ((20, 21), 17), ((1, 2), 0), ((58, 59), 30)])
+def test_of_a_very_long_clip_the_surroundings_of_the_hole_are_played(
+    modality: AudioModality, hole: tuple[int, int] | None, begins: int
+) -> None:
+    clip = from_floats(np.random.default_rng(0).uniform(-1, 1, 60 * 1000), 1000)
+    mark = None if hole is None else [(hole[0] * 1000, hole[1] * 1000)]
+    (player,) = modality.render({"a": clip}, mark=mark)
+    assert isinstance(player, Player)
+    assert player.caption == f"a (plays {begins}.0 to {begins + 30}.0 s of 60.0 s)"
+    samples = sf.read(io.BytesIO(player.wav), dtype="int16", always_2d=True)[0]
+    np.testing.assert_array_equal(samples, clip.samples[begins * 1000 : (begins + 30) * 1000])
+
+
 def test_a_long_clip_has_a_close_up_of_its_hole(modality: AudioModality, voice) -> None:
     clip = from_floats(voice(8000, 3), 8000)
     assert len(pixels(modality.render({"a": clip}, mark=[(8000, 8800)])[0])) > 1.5 * len(
