@@ -15,6 +15,8 @@ CONTEXT = 0.1
 """Seconds of sound on either side that the prediction is fitted to."""
 ORDER = 0.02
 """Seconds that it looks back: two periods of a low voice."""
+LONGEST = 4096
+"""Most samples that it looks back: those seconds up to 192 kHz; time grows with the square of the rate."""
 
 
 def burg(x: Floats, order: int) -> tuple[Floats, float]:
@@ -38,7 +40,7 @@ def burg(x: Floats, order: int) -> tuple[Floats, float]:
 def _fitted(context: Floats, rate: int) -> tuple[Floats, float, Floats]:
     """Coefficients, error, and the context that they were fitted to."""
     context = context[-max(round(CONTEXT * rate), 1) :]
-    coefficients, error = burg(context, min(round(ORDER * rate), len(context) // 3))
+    coefficients, error = burg(context, min(round(ORDER * rate), LONGEST, len(context) // 3))
     return coefficients, error, context
 
 

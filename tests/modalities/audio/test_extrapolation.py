@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from modalities.audio import extrapolation
 from modalities.audio.extrapolation import burg, continued, extrapolated, texture
 
 RATE = 8000
@@ -68,3 +69,16 @@ def test_noise_goes_on_at_its_level() -> None:
     x = 0.2 * draws.standard_normal(4000)
     hole = texture(x[:1500], x[2500:], draws.standard_normal((2, 1000)), RATE)
     assert hole[100:-100].std() == pytest.approx(0.2, rel=0.15)
+
+
+def test_the_prediction_of_very_high_rates_is_of_bounded_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    orders = []
+
+    def noted(x: np.ndarray, order: int) -> tuple[np.ndarray, float]:
+        orders.append(order)
+        return np.zeros(order), 0.0
+
+    monkeypatch.setattr(extrapolation, "burg", noted)
+    for rate in (192_000, 1_000_000):
+        continued(np.ones(rate // 5), 10, rate)
+    assert orders == [3840, extrapolation.LONGEST]
