@@ -48,7 +48,7 @@ def render(panels: Mapping[str, Clip], mark: Spans | None) -> list[Media]:
 
 
 def _player(caption: str, clip: Clip, picture: Picture, spans: Spans) -> Player:
-    """16 bits, which every browser plays: WAV, or FLAC where the clip is long; of a very long one an excerpt, as it says."""
+    """16 bits, which every browser plays: WAV, or FLAC where long; of a very long one an excerpt, and it says so."""
     buffer = io.BytesIO()
     container = "WAV" if clip.seconds <= LONG else "FLAC"
     if clip.seconds > PLAYED:
