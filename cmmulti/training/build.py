@@ -178,9 +178,17 @@ def load_pipeline(name: str, config: RunConfig) -> Pipeline:
 
 
 def copy_weights(source: Pipeline, model: Model, config: RunConfig) -> None:
-    """Start ``model`` from the weights of ``source``, refused where the networks differ."""
+    """Start ``model`` from the weights of ``source``.
+
+    A second time or a guidance weight that only the new network hears starts unheard, so that a student begins as what it
+    was made from.
+
+    Raises:
+        UserError: the networks differ otherwise, or mean another function by the same weights.
+    """
     theirs, mine = source.model.network.state_dict(), model.network.state_dict()
-    wrong = [n for n in sorted(theirs.keys() | mine.keys()) if n not in theirs or n not in mine]
+    unheard = new_inputs(source, config) if source.config.network.name == config.network.name else set()
+    wrong = [n for n in sorted(theirs.keys() | mine.keys()) if (n not in theirs or n not in mine) and n not in unheard]
     wrong += [n for n in theirs if n in mine and theirs[n].shape != mine[n].shape]
     if wrong or source.config.network.name != config.network.name:
         where = f", first {wrong[0]}" if wrong else ""
@@ -188,7 +196,33 @@ def copy_weights(source: Pipeline, model: Model, config: RunConfig) -> None:
             f"init = {config.init!r}: of another architecture ({len(wrong)} tensors differ{where}); "
             f"its network is {source.config.network.name} {source.config.network.settings}"
         )
-    model.network.load_state_dict(theirs)
+    forms = [source.config.parameterization.name, model.parameterization.kind]
+    # EDM's and the consistency form feed a network alike; any other pair differs in sign, time or process.
+    if len({FED_ALIKE.get(form, form) for form in forms}) > 1:
+        hint = "; set method.form = edm" if "form" in config.method.settings and FED_ALIKE.get(forms[0]) else ""
+        raise UserError(
+            f"init = {config.init!r}: its network has the form {forms[0]!r}, expected {forms[1]!r} for method "
+            f"{config.method.name}: the same weights would be another function{hint}"
+        )
+    model.network.load_state_dict(theirs | {n: torch.zeros_like(mine[n]) for n in unheard if n in mine})
+
+
+FED_ALIKE = {"edm": "edm", "consistency": "edm"}
+"""Parameterizations whose networks have the same input, time and target."""
+
+NEW_INPUTS = ("two_times", "guided")
+"""Settings of a network that add an input and change nothing else."""
+
+
+def new_inputs(source: Pipeline, config: RunConfig) -> set[str]:
+    """Names of the weights that ``source``'s network would gain by the inputs that only the new one has."""
+    piece = source.config.network
+    added = {k: True for k in NEW_INPUTS if config.network.settings.get(k) and not piece.settings.get(k)}
+    if not added:
+        return set()
+    with torch.random.fork_rng(devices=[]):
+        twin = registry.load("networks", piece.name)(**{**piece.settings, **added})
+    return set(twin.state_dict()) - set(source.model.network.state_dict())
 
 
 def load_teacher(config: RunConfig, init: Pipeline | None) -> Model | None:

@@ -78,7 +78,7 @@ def test_all_mistakes_are_told_at_once_in_one_line() -> None:
 @pytest.mark.parametrize(
     ("sets", "message"),
     [
-        (["method.name=etc"], "unknown method 'etc'; did you mean 'ect'"),
+        (["method.name=ectt"], "unknown method 'ectt'; did you mean 'ect'"),
         (["modality.name=imag"], "unknown modality 'imag'; did you mean 'image'"),
         (["network={name: unnet}"], "unknown network 'unnet'; did you mean 'unet'"),
         (["method=null"], "method"),

@@ -1,0 +1,72 @@
+"""What a student may start from."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from cmmulti.errors import UserError
+from cmmulti.model import Model
+from cmmulti.nn.unet import UNet
+from cmmulti.parameterization import KINDS
+from cmmulti.training.build import copy_weights
+
+SETTINGS = {"dims": 2, "channels": [8, 8]}
+
+
+def network(**settings):
+    made = UNet(**{**SETTINGS, **settings})
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return made
+
+
+def source(kind="edm", **settings):
+    names = SimpleNamespace(
+        network=SimpleNamespace(name="unet", settings={**SETTINGS, **settings}),
+        parameterization=SimpleNamespace(name=kind),
+    )
+    return SimpleNamespace(model=Model(network(**settings), KINDS[kind](0.5)), config=names)
+
+
+def started(theirs, kind="edm", method=None, **settings):
+    model = Model(network(**settings), KINDS[kind](0.5), "consistency")
+    config = SimpleNamespace(
+        init="teacher",
+        network=SimpleNamespace(name="unet", settings={**SETTINGS, **settings}),
+        method=SimpleNamespace(name="sct", settings=method or {}),
+    )
+    copy_weights(theirs, model, config)
+    return model
+
+
+@pytest.mark.parametrize("settings", [{}, {"two_times": True}, {"guided": True}, {"two_times": True, "guided": True}])
+def test_a_student_begins_as_its_teacher(settings):
+    """Whatever it is told beyond the teacher's inputs."""
+    from cmmulti.conditioning import Condition
+
+    theirs = source()
+    model = started(theirs, **settings)
+    x, time = torch.randn(2, 1, 4, 6), torch.tensor([0.1, 0.9])
+    condition = Condition(guidance=torch.tensor([1.0, 5.0]))
+    told = (time, condition, time / 2) if "two_times" in settings else (time, condition)
+    torch.testing.assert_close(model.network(x, *told), theirs.model.network(x, time))
+
+
+@pytest.mark.parametrize(("kind", "allowed"), [("consistency", True), ("edm", True), ("trigflow", False)])
+def test_the_form_must_be_the_same(kind, allowed):
+    if allowed:
+        started(source(), kind)
+        return
+    with pytest.raises(UserError, match=r"form 'edm', expected 'trigflow' for method sct: .* another function$"):
+        started(source(), kind)
+    with pytest.raises(UserError, match=r"set method\.form = edm$"):
+        started(source(), kind, {"form": "trigflow"})
+
+
+@pytest.mark.parametrize(
+    "settings", [{"classes": 3}, {"classes": 3, "guided": True}, {"channels": [8, 16], "guided": True}]
+)
+def test_other_differences_are_refused(settings):
+    with pytest.raises(UserError, match="of another architecture"):
+        started(source(), **settings)
