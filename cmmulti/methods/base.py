@@ -102,8 +102,8 @@ class Method(nn.Module, ABC):
     Class attributes say what it makes (``role``), whether it needs a teacher and of which roles, and which settings it
     reads. Its state (a target network, a learned weighting) is ordinary modules and buffers, so that it is saved and
     restored with the run.
-    ``shards``: the loss calls the student alone, and the method has neither a copy of it nor weights of its own: FSDP may
-    spread the student over processes.
+    ``networks``: how many :meth:`exported` gives. ``shards``: the loss calls the student alone, and the method has neither
+    a copy of it nor weights of its own: FSDP may spread the student over processes.
     """
 
     Settings: ClassVar[type[MethodSettings]] = MethodSettings
@@ -111,6 +111,7 @@ class Method(nn.Module, ABC):
     needs_teacher: ClassVar[bool] = False
     teacher_roles: ClassVar[tuple[Role, ...]] = ("teacher", "two-time")
     shards: ClassVar[bool] = False
+    networks: ClassVar[int] = 1
     paper: ClassVar[str]
 
     def __init__(self, settings: MethodSettings | None = None) -> None:

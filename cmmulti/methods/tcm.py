@@ -58,6 +58,7 @@ class TCM(Method):
     role: ClassVar[Role] = "consistency"
     needs_teacher = True
     teacher_roles = ("consistency",)
+    networks = 2
     paper = "arXiv 2410.14895"
     teacher: Model
     quantiles: Tensor

@@ -189,6 +189,7 @@ def says_what_it_is(method: Method) -> None:
     fail_unless(isinstance(method.recommended(), Recommended), "recommended() does not return Recommended")
     ready, model, _ = prepared(method)
     ranges = sorted((e.sigma_low, e.sigma_high) for e in ready.exported(model))
+    fail_unless(len(ranges) == method.networks, f"{len(ranges)} networks are exported, networks says {method.networks}")
     joined = all(a[1] == b[0] for a, b in zip(ranges, ranges[1:], strict=False))
     covers = ranges[0][0] <= model.sigma_boundary and ranges[-1][1] == model.sigma_max
     fail_unless(joined and covers, f"exported ranges {ranges} do not cover [{model.sigma_boundary}, {model.sigma_max}]")

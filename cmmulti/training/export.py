@@ -37,14 +37,19 @@ def export(run: Path, out: Path, profile: str | None = None, half: bool = False)
         half: store float16.
 
     Raises:
-        UserError: ``run`` is no run, has no whole checkpoint, or tracks no such average.
+        UserError: ``run`` is no run, has no whole checkpoint, tracks no such average, or made several networks.
     """
     config, record = read_run(run)
+    method = build_method(config)
+    if method.networks > 1:
+        raise UserError(
+            f"{run}: method {config.method.name} makes {method.networks} networks, each for its own noise levels; "
+            "expected a method of one network, which is what a model folder holds"
+        )
     found = checkpoint.newest(run, say)
     if found is None:
         raise UserError(f"{run}: no checkpoint (step-*.ckpt) to export yet")
     path, state = found
-    method = build_method(config)
     settings = pipeline_config(config, method, record.classes).model_copy(update={"name": out.name})
     model = settings.build_model()
     chosen = profile or config.ema.export or "raw"
