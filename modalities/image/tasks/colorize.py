@@ -21,7 +21,7 @@ from cmmulti.problems.replacement import Replacement
 from cmmulti.randomness import SampleRandomness
 from modalities.image import representation
 from modalities.image.picture import LUMA, Picture
-from modalities.image.tasks.common import SIMULATED, measurement_writer, picture_of
+from modalities.image.tasks.common import SIMULATED, descending, measurement_writer, picture_of
 from modalities.image.windows import covering
 
 if TYPE_CHECKING:
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 
 class ColorizeOptions(TaskOptions):
-    """Nothing but whether the right colours are known."""
+    """Where to start, and whether the right colours are known."""
 
     simulate: bool = Field(False, description="the input has colours: forget them first, and compare with them afterwards")
+    start_level: float = Field(0.6, gt=0, description="first noise level: how far the result may go from where it starts")
 
 
 class Colorize(Task):
@@ -77,6 +78,7 @@ class Colorize(Task):
             finish=finish,
             problem=Problem(operator, y, 0.0, Replacement(), modality.valid_range),
             start=Noised(x),
+            levels=descending(min(options.start_level, model.sigma_max)),
             panels={"input": shown},
             truth=picture if options.simulate else None,
             baselines={"grey": lambda: picture.holding(np.repeat(shown.array, 3, axis=2))},

@@ -37,7 +37,11 @@ def level_of(strength: float, sigma_max: float) -> float:
 
 
 def descending(first: float) -> Callable[[int], Sequence[float]]:
-    """Levels from ``first`` down, evenly in ``ln sigma``: the further steps sharpen what the first has decided."""
+    """Levels from ``first`` down, evenly in ``ln sigma``: the further steps sharpen what the first has decided.
+
+    A task starts from its measurement and no higher than it must: from pure noise the first estimate hears nothing of what
+    is known. The tasks' defaults were chosen on validation digits and pictures, by PSNR and feature distance.
+    """
 
     def levels(steps: int) -> Sequence[float]:
         if steps < 1:

@@ -21,7 +21,7 @@ from cmmulti.problems.replacement import Replacement
 from cmmulti.randomness import SampleRandomness
 from modalities.image import files, representation
 from modalities.image.picture import Picture
-from modalities.image.tasks.common import picture_of
+from modalities.image.tasks.common import descending, picture_of
 from modalities.image.windows import Windows, around
 
 if TYPE_CHECKING:
@@ -38,12 +38,13 @@ def _split(value: Any) -> Any:
 
 
 class InpaintOptions(TaskOptions):
-    """The hole, in one of two ways."""
+    """The hole, in one of two ways, and where to start."""
 
     mask: Path | None = Field(None, description="PNG of the input's size; the hole is where it is not zero")
     box: Annotated[Box | None, BeforeValidator(_split)] = Field(
         None, description="x0,y0,x1,y1 in pixels from the top left corner; x1 and y1 are just outside"
     )
+    start_level: float = Field(0.8, gt=0, description="first noise level: how far the fill may go from plain grey")
 
 
 class Inpaint(Task):
@@ -84,6 +85,7 @@ class Inpaint(Task):
             finish=finish,
             problem=Problem(Mask(known, modality.shape), y, 0.0, Replacement(), modality.valid_range),
             start=Noised(y),
+            levels=descending(min(options.start_level, model.sigma_max)),
             panels={"input": picture},
             mark=hole,
             baselines=_baselines(picture, hole),

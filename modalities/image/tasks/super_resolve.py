@@ -20,7 +20,7 @@ from cmmulti.problems.replacement import Replacement
 from cmmulti.randomness import SampleRandomness
 from modalities.image import representation
 from modalities.image.picture import Picture
-from modalities.image.tasks.common import SIMULATED, measurement_writer, picture_of
+from modalities.image.tasks.common import SIMULATED, descending, measurement_writer, picture_of
 from modalities.image.windows import Windows, covering
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class SuperResolveOptions(TaskOptions):
 
     factor: int = Field(2, ge=2, description="how many times more pixels per side; divides the model's size")
     simulate: bool = Field(False, description="the input is the fine picture: reduce it by the factor first")
+    start_level: float = Field(0.3, gt=0, description="first noise level: how far the result may go from where it starts")
 
 
 class SuperResolve(Task):
@@ -80,6 +81,7 @@ class SuperResolve(Task):
             finish=finish,
             problem=Problem(operator, y, 0.0, Replacement(), modality.valid_range),
             start=Noised(BlockMean(modality.shape, factor).pinv(y)),
+            levels=descending(min(options.start_level, model.sigma_max)),
             panels={"input": low},
             truth=cropped(picture, size) if options.simulate else None,
             baselines={"bicubic": lambda: bicubic(low, factor)},
