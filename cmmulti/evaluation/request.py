@@ -197,12 +197,20 @@ def _public(request: Request) -> str:
     """The command without the folders of one machine."""
     words = shlex.split(request.command)
     places = {str(request.data): "ROOT", str(request.out): "DIR", request.model: Path(request.model).name}
-    return shlex.join(places.get(word, word) for word in words)
+    public = [places.get(word, word) for word in words]
+    for i, word in enumerate(words[:-1]):
+        if word == "--teacher":
+            public[i + 1] = Path(words[i + 1]).name
+    return shlex.join(public)
 
 
 def _typed(options: Mapping[str, Any]) -> list[str]:
     """Options of a task for a heading: those that have a value."""
-    return [f"{name} {value}" for name, value in options.items() if not isinstance(value, bool)]
+    return [f"{name} {_told(value)}" for name, value in options.items() if not isinstance(value, bool)]
+
+
+def _told(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _save_first(result: Study, pipeline: Pipeline, folder: Path) -> list[Output]:

@@ -141,11 +141,11 @@ def test_figures_stand_in_the_card_and_replace_former_ones() -> None:
 
 def test_a_card_names_no_folder_of_one_machine(tmp_path: Path) -> None:
     model = pipeline(unseen(50_000), WaveModality(ModalitySettings())).save_pretrained(tmp_path / "waves-model")
-    command = f"cmmulti evaluate {model} --data {tmp_path} --out {tmp_path / 'out'} --n 64"
+    command = f"cmmulti evaluate {model} --data {tmp_path} --out {tmp_path / 'out'} --teacher {tmp_path / 'old'} --n 64"
     made = request(tmp_path, n=64, classifier_steps=5)
     evaluate(replace(made, model=str(model), card=True, command=command), lambda line: None)
     card = (model / "README.md").read_text()
-    assert "`cmmulti evaluate waves-model --data ROOT --out DIR --n 64`" in card
+    assert "`cmmulti evaluate waves-model --data ROOT --out DIR --teacher old --n 64`" in card
     assert "| model, 1 step | 1 | 64 |" in card
     assert str(tmp_path) not in card
 
