@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -164,6 +165,7 @@ def test_a_file_name_that_is_no_text_is_a_name_like_any_other(
 
 @pytest.mark.parametrize("how", ["few letters", "closed"])
 def test_any_standard_output_will_do(model: Path, tmp_path: Path, how: str) -> None:
+    model = Path(shutil.copytree(model, tmp_path / "model"))  # it is other tests' model, too
     (model / "README.md").write_text("Fréchet…", encoding="utf-8")
     program = "import sys; from cmmulti.cli import main; sys.exit(main())"
     words = [sys.executable, "-c", program, "inspect", str(model)]
