@@ -65,7 +65,9 @@ _FILES: list[tuple[Callable[[Path], bool], str, str]] = [
     (lambda path: path.name == "results.json", "results", "file"),
     (lambda path: path.name == "model.safetensors", "models", "weights_of_model"),
     (_ends(".safetensors"), "models", "weights"),
+    (lambda path: path.name == "run.json", "runs", "record"),
     (_ends(".json"), "models", "config"),
+    (_ends(".csv"), "runs", "table"),
     (_ends(".yaml", ".yml"), "runs", "config"),
     (_ends(".ckpt"), "runs", "checkpoint_file"),
 ]

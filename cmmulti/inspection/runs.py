@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from cmmulti.config import RunConfig, load_config
 from cmmulti.errors import UserError
 from cmmulti.training import checkpoint
-from cmmulti.training.folder import CONFIG, LOG, read_record
+from cmmulti.training.folder import CONFIG, LOG, RunRecord, read_record
 
 
 def run(folder: Path) -> dict[str, Any]:
@@ -48,6 +49,33 @@ def checkpoint_file(path: Path) -> dict[str, Any]:
         "holds": sorted(key for key in state if key not in ("format", "step")),
         "megabytes": round(path.stat().st_size / 1e6, 2),
     }
+
+
+def record(path: Path) -> dict[str, Any]:
+    """The facts of a run that its model's card tells."""
+    try:
+        found = RunRecord.model_validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as the record of a run ({str(error).splitlines()[0]})") from error
+    return {"kind": "run record", "path": str(path), **found.model_dump()}
+
+
+def table(path: Path) -> dict[str, Any]:
+    """A log of a run or a manifest of training files: its columns, its size and its last row."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = list(reader.fieldnames or [])
+            rows, last = 0, {}
+            for row in reader:
+                if None in row or None in row.values():
+                    raise UserError(f"{path}: line {reader.line_num}: expected {len(columns)} values, as many as columns")
+                rows, last = rows + 1, row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as a CSV table: {error}") from error
+    if not columns:
+        raise UserError(f"{path}: an empty file; expected a CSV table with a line of column names")
+    return {"kind": "table", "path": str(path), "columns": columns, "rows": rows, "last_row": dict(last)}
 
 
 def _of_config(settings: RunConfig) -> dict[str, Any]:

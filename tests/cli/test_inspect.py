@@ -121,3 +121,20 @@ def npy_header(shape: tuple[int, ...]) -> bytes:
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": shape})
     return stream.getvalue()
+
+
+def test_a_log_a_manifest_and_a_record(cmmulti: Run, tmp_path: Path) -> None:
+    log, manifest, record = tmp_path / "log.csv", tmp_path / "clips.csv", tmp_path / "run.json"
+    log.write_text("step,loss\n50,0.5\n100,0.25\n")
+    manifest.write_text("path,label\na.wav,yes\n")
+    record.write_text('{"command": "cmmulti train x.yaml", "examples": 3}')
+    found = facts(cmmulti("inspect", log, "--json"))
+    assert (found["kind"], found["rows"], found["last_row"]) == ("table", 2, {"step": "100", "loss": "0.25"})
+    assert facts(cmmulti("inspect", manifest, "--json"))["columns"] == ["path", "label"]
+    assert facts(cmmulti("inspect", record, "--json"))["command"] == "cmmulti train x.yaml"
+    manifest.write_text("path,label\na.wav\n")
+    refused(cmmulti("inspect", manifest), "clips.csv", "line 2", "2 values")
+    manifest.write_text("")
+    refused(cmmulti("inspect", manifest), "clips.csv", "empty")
+    record.write_text("{")
+    refused(cmmulti("inspect", record), "run.json")
