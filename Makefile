@@ -43,6 +43,7 @@ check: $(VENV)/developing
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy benchmarks examples/*.py
 	@$(BIN)/lint-imports --no-logo || $(BIN)/lint-imports
 
 test: check

@@ -15,6 +15,7 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -121,9 +122,9 @@ def systems(
             return item
 
         for n in options.steps:
-            result[f"model, {n} step{'s' * (n > 1)}"] = lambda n=n: edited(n)
+            result[f"model, {n} step{'s' * (n > 1)}"] = partial(edited, n)
         for text in options.levels:
-            result[f"model at {text}"] = lambda text=text: edited(4, [float(v) for v in text.split(",")])
+            result[f"model at {text}"] = partial(edited, 4, [float(v) for v in text.split(",")])
     return result
 
 

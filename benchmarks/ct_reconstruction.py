@@ -68,7 +68,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, dict[str, Figures]]:
             measured = Measured.of(simulated(truth, modality.settings, CTOptions(**chosen)), modality.settings, None, "CT")
             for name, make in (("fbp", measured.fbp), ("tv", measured.tv)):
                 began = time.perf_counter()
-                image = measured.stack.volume_of_pictures(measured.to_hu(make()), truth)
+                image = measured.stack.volume(measured.to_hu(make()), truth)
                 each[name].append(modality.metrics(image, truth) | {"seconds": time.perf_counter() - began})
             if options.start_level is not None:
                 chosen["start_level"] = options.start_level
@@ -95,7 +95,7 @@ def tune(options: argparse.Namespace) -> dict[str, dict[str, Figures]]:
             item = simulated(truth, GRID, CTOptions(**asked(options, views, number)))
             measured = Measured.of(item, GRID, None, "CT")
             for weight in WEIGHTS:
-                image = measured.stack.volume_of_pictures(measured.to_hu(measured.tv(weight)), truth)
+                image = measured.stack.volume(measured.to_hu(measured.tv(weight)), truth)
                 each[f"tv {weight:g}"].append(modality.metrics(image, truth))
             print(f"{views} views: slice {number + 1} done", flush=True)
         results[f"{views} views"] = {name: mean(figures) for name, figures in each.items()}

@@ -61,7 +61,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, dict[str, Figures]]:
                 measured = Measured.of(simulated(truth, modality.settings, chosen), modality.settings, None, "simulated")
                 made = {"zero-filled": measured.zero_filled(), "tv": measured.tv(False), "tv-complex": measured.tv(True)}
                 for name, pictures in made.items():
-                    each[name].append(modality.metrics(measured.stack.volume_of_pictures(pictures, truth), truth))
+                    each[name].append(modality.metrics(measured.stack.volume(pictures, truth), truth))
             for number, (system, pipe) in enumerate(systems.items()):
                 for step, steps in enumerate(options.steps):
                     outcome = pipe.reconstruct(
@@ -103,7 +103,7 @@ def tune(options: argparse.Namespace) -> dict[str, dict[str, Figures]]:
             measured = Measured.of(item, modality.settings, None, "simulated")
             for weight in WEIGHTS:
                 for kind, is_complex in (("tv", False), ("tv-complex", True)):
-                    image = measured.stack.volume_of_pictures(measured.tv(is_complex, weight), truth)
+                    image = measured.stack.volume(measured.tv(is_complex, weight), truth)
                     each[f"{kind} {weight:g}"].append(modality.metrics(image, truth))
             print(f"{acceleration:g}x: subject {subject + 1} done", flush=True)
             if subject == 0:

@@ -195,7 +195,7 @@ def _shapes_of(config: PipelineConfig, modality: Modality) -> dict[str, tuple[in
         network = build_network(config.network).eval()
         try:
             made = tuple(network(torch.zeros(1, *modality.shape), torch.zeros(1), NO_CONDITION).shape[1:])
-        except NotImplementedError:  # another's network that cannot be tried without memory
+        except NotImplementedError:  # a network whose operations have no form without memory; its weights are still checked
             made = modality.shape
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             told = f"network {config.network.name}: does not take {modality.name} tensors of shape {modality.shape}"

@@ -68,12 +68,21 @@ class Linear(torch.nn.Module):
         return 0.6 * x - 0.4 * time.view(-1, 1, 1) + 0.3 * time_next.view(-1, 1, 1)
 
 
+def velocity_of(model):
+    """The average velocity between two times, as a function of them."""
+
+    def velocity(z, t, r):
+        return model.raw(z, t, NO_CONDITION, r)
+
+    return velocity
+
+
 @pytest.mark.parametrize("kind", ["forward-mode", "difference"])
 def test_the_target_by_hand(kind):
     """v = 0.5, t = 0.7, r = 0.2: 0.5 - 0.5 (0.3 - 0.4) = 0.55; at r = t it is v."""
     model = Model(Linear(), Flow(), "two-time")
     z, v = torch.full((2, 1, 1), 0.9, dtype=torch.float64), torch.full((2, 1, 1), 0.5, dtype=torch.float64)
-    network = lambda z, t, r: model.raw(z, t, NO_CONDITION, r)  # noqa: E731
+    network = velocity_of(model)
     got = made(derivative=kind).target(network, z, double(0.7, 0.7), double(0.2, 0.7), v)
     assert got.flatten().tolist() == pytest.approx([0.55, 0.5], rel=1e-9)
 
@@ -88,7 +97,7 @@ def test_the_exact_average_velocity_is_its_own_target():
     """Along the marginal velocity the identity u = v - (t - r) du/dt holds for u = (z - z_r) / (t - r)."""
     model = gaussian_model(PRIOR, "two-time", Flow())
     z, _, t, r = inputs((3, 1, 4))
-    network = lambda z, t, r: model.raw(z, t, NO_CONDITION, r)  # noqa: E731
+    network = velocity_of(model)
     sigma, there, wide = t / (1 - t), r / (1 - r), (-1, 1, 1)
     x = z / (1 - t).view(wide)
     # v = (z - D) / t, and z_r = (1 - r) x_r with x_r on the exact trajectory.
@@ -110,10 +119,13 @@ def test_the_target_agrees_with_differences(network):
             torch.nn.init.normal_(parameter, std=0.2, generator=generator)
         model, shape = Model(module.double(), Flow(), "two-time").eval(), (3, 1, 5, 6)
     z, v, t, r = inputs(shape)
-    u = lambda z, t, r: model.raw(z, t, NO_CONDITION, r)  # noqa: E731
+    u = velocity_of(model)
+
+    def f(h):
+        return u(z + h * v, t + h, r)
+
     with torch.no_grad():
         got = v - made().target(u, z, t, r, v)
-        f = lambda h: u(z + h * v, t + h, r)  # noqa: E731
         h = 2e-5
         slope = (8 * (f(h) - f(-h)) - (f(2 * h) - f(-2 * h))) / (12 * h)
         want = (t - r).view(-1, *[1] * (len(shape) - 1)) * slope

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from cmmulti.errors import UserError
+from cmmulti.model import Role
 from cmmulti.pipeline import Pipeline
 from cmmulti.randomness import SampleRandomness
 
@@ -75,17 +76,17 @@ def test_an_unknown_task_is_refused(pipe: Pipeline) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "weight", "message"),
+    ("role", "changes", "weight", "message"),
     [
-        ({"role": "teacher"}, float("nan"), "a finite weight"),
-        ({"role": "consistency"}, 2.0, "no denoising teacher"),
-        ({"role": "teacher", "classes": []}, 2.0, "no classes"),
+        ("teacher", {}, float("nan"), "a finite weight"),
+        ("consistency", {}, 2.0, "no denoising teacher"),
+        ("teacher", {"classes": []}, 2.0, "no classes"),
     ],
 )
 def test_guidance_that_has_no_effect_is_refused(
-    pipe: Pipeline, changes: dict[str, object], weight: float, message: str
+    pipe: Pipeline, role: Role, changes: dict[str, object], weight: float, message: str
 ) -> None:
-    pipe.config = pipe.config.model_copy(update=changes)
-    pipe.model.role = str(changes["role"])  # type: ignore[assignment]
+    pipe.config = pipe.config.model_copy(update={"role": role, **changes})
+    pipe.model.role = role
     with pytest.raises(UserError, match=message):
         pipe.sample(1, guidance=weight)
