@@ -93,6 +93,8 @@ class UNet(nn.Module):
             raise ValueError(f"channels: expected a width above 0 for each level, got {channels}")
         if blocks < 1:
             raise ValueError(f"blocks: expected at least 1, got {blocks}")
+        if set(attention) - set(range(len(channels))):
+            raise ValueError(f"attention: expected levels 0 (finest) to {len(channels) - 1}, got {list(attention)}")
         conv, width = CONV[dims], 4 * channels[0]
         self.dims, self.patch, self.multiple = dims, patch, patch * 2 ** (len(channels) - 1)
         self.embedding = ConditionEmbedding(width, classes, modalities, two_times, guided, time_scale)

@@ -101,8 +101,9 @@ def test_dropout_follows_the_mode():
         ({"channels": [8, 0]}, "channels"),
         ({"blocks": 0}, "blocks"),
         ({"blocks": -1}, "blocks"),
+        ({"attention": [3]}, "attention: expected levels 0 .finest. to 2"),
     ],
 )
-def test_a_network_without_levels_or_blocks_is_refused(settings, message):
+def test_settings_that_make_no_network_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         UNet(**settings)

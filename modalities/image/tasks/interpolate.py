@@ -27,7 +27,7 @@ class InterpolateOptions(TaskOptions):
     """The other end, and how many pictures lie between."""
 
     other: Path | None = Field(None, description="the picture at the other end")
-    other_seed: int | None = Field(None, description="with no input: from the run's own seed to this one")
+    other_seed: int | None = Field(None, ge=0, description="with no input: from the run's own seed to this one")
     frames: int = Field(7, ge=1, le=64, description="pictures in the series, both ends included; 1 for the middle alone")
     strength: float = Field(0.5, ge=0, le=1, description="between pictures: how freely the model may change their mixture")
 

@@ -225,6 +225,7 @@ def test_slerp_keeps_the_size_of_noise():
         ("stroke", {"strength": 1.5}, "strength"),
         ("interpolate", {}, "expected an input and `other`"),
         ("interpolate", {"other_seed": 3}, "expected an input and `other`"),
+        ("interpolate", {"other_seed": -3}, "other_seed"),
         ("interpolate", {"other": "/no.png"}, "/no.png: cannot read it"),
         ("mri", {}, "unknown image task for `edit` 'mri'"),
     ],
