@@ -7,8 +7,8 @@ what to minimise, which parameters to move, and what to change between steps.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -48,16 +48,21 @@ class Loss:
     Args:
         value: scalar with gradient.
         sigma: (B,) noise level of each sample. per_sample: (B,) its loss; both detached, for logs per noise level.
+        extras: what else tells how training fares, by name; each becomes a column of the log, its mean over samples and
+            steps. Detached tensors of any shape, or plain numbers; nothing is read from a device before a row is written.
+            Names that several methods share: ``levels`` (N of a grid), ``stage``, ``ratio`` (of the two levels of a pair,
+            lower over upper), ``tangent_norm`` (of the derivative's target, before it is limited), ``warmup``.
     """
 
     value: Tensor
     sigma: Tensor
     per_sample: Tensor
+    extras: Mapping[str, Tensor | float] = field(default_factory=dict)
 
     @classmethod
-    def mean(cls, per_sample: Tensor, sigma: Tensor) -> Loss:
+    def mean(cls, per_sample: Tensor, sigma: Tensor, **extras: Tensor | float) -> Loss:
         """The mean over a batch."""
-        return cls(per_sample.mean(), sigma.detach(), per_sample.detach())
+        return cls(per_sample.mean(), sigma.detach(), per_sample.detach(), extras)
 
 
 class StageEvent(NamedTuple):

@@ -115,7 +115,7 @@ class CTM(Method):
         if settings.denoising:
             denoising = self.denoising(model, x0, condition, randomness)
             value = value + settings.denoising * self.balance(model, value, denoising) * denoising
-        return Loss(value, t, apart.detach())
+        return Loss(value, t, apart.detach(), {"levels": settings.levels, "ratio": u / t})
 
     def denoising_levels(self, normal: Tensor, uniform: Tensor, sigma_max: float) -> Tensor:
         """Lognormal in the first half of a batch, even on the grid's noisy part in the second."""

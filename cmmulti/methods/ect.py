@@ -69,7 +69,8 @@ class ECT(Method):
         settings = cast(ECTSettings, self.settings)
         law = LogNormal(settings.p_mean, settings.p_std, maximum=model.sigma_max)
         t = law.sample(len(x0), randomness.generator("sigma", x0.device))
-        r = self.target_level(t, self.stage(progress))
+        stage = self.stage(progress)
+        r = self.target_level(t, stage)
         noise = randomness.normal_like(x0)
         shape = (-1, *[1] * (x0.dim() - 1))
         with randomness.dropout(x0.device):
@@ -81,7 +82,7 @@ class ECT(Method):
             weight = (t - r).reciprocal()
         else:
             weight = model.parameterization.coefficients(t).c_out.square().reciprocal()
-        return Loss.mean(weight * pseudo_huber(student, target, settings.huber), t)
+        return Loss.mean(weight * pseudo_huber(student, target, settings.huber), t, stage=stage, ratio=r / t)
 
     def after_step(self, model: Model, progress: Progress) -> StageEvent | None:
         settings = cast(ECTSettings, self.settings)

@@ -79,7 +79,8 @@ class ICT(Method):
         self, model: Model, x0: Tensor, condition: Condition, progress: Progress, randomness: TrainingRandomness
     ) -> Loss:
         uniform = randomness.uniform(len(x0), x0.device, "sigma")
-        low, high = self.pairs(self.levels(progress), uniform, model.sigma_boundary, model.sigma_max)
+        levels = self.levels(progress)
+        low, high = self.pairs(levels, uniform, model.sigma_boundary, model.sigma_max)
         weight = (high - low).reciprocal().float()
         sigma, sigma_next, noise = high.float(), low.float(), randomness.normal_like(x0)
         with randomness.dropout(x0.device):
@@ -87,7 +88,7 @@ class ICT(Method):
         with randomness.dropout(x0.device), torch.no_grad():
             target = model.endpoint(torch.addcmul(x0, expand(sigma_next, x0), noise), sigma_next, condition)
         c = cast(ICTSettings, self.settings).huber * math.sqrt(x0[0].numel())
-        return Loss.mean(weight * pseudo_huber(student, target, c), sigma)
+        return Loss.mean(weight * pseudo_huber(student, target, c), sigma, levels=levels, ratio=sigma_next / sigma)
 
     def after_step(self, model: Model, progress: Progress) -> StageEvent | None:
         levels = self.levels(progress)

@@ -98,10 +98,13 @@ class MeanFlow(Method):
                 return model.raw(z, t, condition, r).to(z.dtype)
 
         average = network(z, t, r)
-        error = squared_l2(average, self.target(network, z, t, r, v))
+        target = self.target(network, z, t, r, v)
+        error = squared_l2(average, target)
         weight = (error.detach() + s.constant).pow(-s.power)
         sigma = (t / (1 - t)).clamp_max(model.sigma_max)
-        return Loss((weight * error).mean(), sigma, error.detach() / x0[0].numel())
+        # What the derivative adds to the velocity, (t - r) du/dt; 0 for the samples with r = t.
+        extras = {"tangent_norm": (target - v).flatten(1).norm(dim=1), "ratio": r / t}
+        return Loss((weight * error).mean(), sigma, error.detach() / x0[0].numel(), extras)
 
     def target(self, network: Callable[..., Tensor], z: Tensor, t: Tensor, r: Tensor, v: Tensor) -> Tensor:
         """``v - (t - r) du/dt`` without gradient; ``network(z, t, r)`` is u (eq. 8 and 10)."""

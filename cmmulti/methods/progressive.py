@@ -86,7 +86,7 @@ class Progressive(Method):
         with randomness.dropout(x0.device):
             estimate = model.denoise(x, sigma, condition)
         weight = sigma.square().reciprocal().clamp_min(1)
-        return Loss.mean(weight * mean_square(estimate, target), sigma)
+        return Loss.mean(weight * mean_square(estimate, target), sigma, levels=n + 1, ratio=(levels[2] / levels[0]).float())
 
     @torch.no_grad()
     def two_steps(self, teacher: Model, x: Tensor, levels: tuple[Tensor, Tensor, Tensor], condition: Condition) -> Tensor:

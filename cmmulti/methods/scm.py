@@ -83,9 +83,10 @@ class SCT(Method):
 
         output = network(x, t)
         ramp = min(1.0, progress.step / s.warmup)
-        target = self.limited(self.tangent(network, output.detach(), x, t, velocity, ramp, sd))
-        error = squared_l2(output - output.detach(), target) / x0[0].numel()
-        return Loss(self.weight.balanced(error, sigma).mean(), sigma.detach(), error.detach())
+        tangent = self.tangent(network, output.detach(), x, t, velocity, ramp, sd)
+        error = squared_l2(output - output.detach(), self.limited(tangent)) / x0[0].numel()
+        extras = {"tangent_norm": norms(tangent), "warmup": ramp}
+        return Loss(self.weight.balanced(error, sigma).mean(), sigma.detach(), error.detach(), extras)
 
     def told(self, condition: Condition, randomness: TrainingRandomness, x0: Tensor) -> Condition:
         """The condition of student and teacher; training from data knows no guidance."""
@@ -126,7 +127,7 @@ class SCT(Method):
         c = self._settings.normalization
         if c == 0:
             return tangent.clamp(-1, 1)
-        return tangent / (expand(tangent.flatten(1).norm(dim=1), tangent) + c)
+        return tangent / (expand(norms(tangent), tangent) + c)
 
     def recommended(self) -> Recommended:
         return Recommended(optimizer="radam", learning_rate=1e-4, betas=(0.9, 0.99))
@@ -172,6 +173,11 @@ class SCD(SCT):
         with evaluating(self.teacher):
             estimate = self.teacher.denoise(x / cos, sd * t.tan(), condition)
         return (cos * x - estimate) / sin
+
+
+def norms(x: Tensor) -> Tensor:
+    """(B,) L2 norms over whole samples."""
+    return x.flatten(1).norm(dim=1)
 
 
 def sigma_data_of(model: Model) -> float:

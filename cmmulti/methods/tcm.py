@@ -109,7 +109,8 @@ class TCM(Method):
         boundary = torch.arange(n, device=device) < count
         t = self.levels(randomness.uniform(n, device, "sigma")).float().clamp(s.split, model.sigma_max)
         t = torch.where(boundary, s.split, t)
-        r = self.target_level(t, self.stage(progress))
+        stage = self.stage(progress)
+        r = self.target_level(t, stage)
         noise = randomness.normal_like(x0)
         with randomness.dropout(device):
             student = model.endpoint(torch.addcmul(x0, expand(t, x0), noise), t, condition)
@@ -122,7 +123,7 @@ class TCM(Method):
             target = torch.where(expand(r < s.split, x0), below, above)
         apart = self.weight(model, t, r) * pseudo_huber(student, target, s.huber)
         sums = [torch.where(part, apart, 0).sum() / part.sum().clamp_min(1) for part in (~boundary, boundary)]
-        return Loss(sums[0] + s.boundary_weight * sums[1], t, apart.detach())
+        return Loss(sums[0] + s.boundary_weight * sums[1], t, apart.detach(), {"stage": stage, "ratio": r / t})
 
     def weight(self, model: Model, t: Tensor, r: Tensor) -> Tensor:
         """``1 / (t - r)`` or ``1 / c_out^2``."""

@@ -70,6 +70,10 @@ def loss_and_gradients_are_finite(method: Method) -> None:
         fail_unless(loss.sigma.shape == loss.per_sample.shape == (8,), "sigma and per_sample are not (B,)")
         fail_unless(not loss.sigma.requires_grad and not loss.per_sample.requires_grad, "what is logged holds a graph")
         fail_unless(bool(((loss.sigma > 0) & (loss.sigma <= model.sigma_max)).all()), "sigma leaves (0, sigma_max]")
+        for name, value in loss.extras.items():
+            told = torch.as_tensor(value)
+            fail_unless(not told.requires_grad, f"extras[{name!r}] holds a graph")
+            fail_unless(bool(told.isfinite().all()), f"extras[{name!r}] at step {step} is not finite")
         loss.value.backward()
         gradients = [p.grad for p in ready.trainable(model) if p.grad is not None]
         fail_unless(all(bool(g.isfinite().all()) for g in gradients), f"a gradient at step {step} is not finite")
