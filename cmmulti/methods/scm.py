@@ -85,7 +85,7 @@ class SCT(Method):
         ramp = min(1.0, progress.step / s.warmup)
         tangent = self.tangent(network, output.detach(), x, t, velocity, ramp, sd)
         error = squared_l2(output - output.detach(), self.limited(tangent)) / x0[0].numel()
-        extras = {"tangent_norm": norms(tangent), "warmup": ramp}
+        extras: dict[str, Tensor | float] = {"tangent_norm": norms(tangent), "warmup": ramp}
         return Loss(self.weight.balanced(error, sigma).mean(), sigma.detach(), error.detach(), extras)
 
     def told(self, condition: Condition, randomness: TrainingRandomness, x0: Tensor) -> Condition:

@@ -33,7 +33,8 @@ class TrainingModule(LightningModule):
     """A student, its method, its averages and its counters.
 
     ``step`` counts optimiser steps from the start of the run, across resumptions; everything random is keyed by it.
-    ``recent`` holds the (sigma, per-sample loss) of the batches since the last log row, ``grad_norm`` the latest norm.
+    ``recent`` holds the (sigma, per-sample loss) of the batches since the last log row, ``extras`` what else the method
+    told of them, ``grad_norm`` the latest norm.
     """
 
     def __init__(self, config: RunConfig, model: Model, method: Method, teacher: Model | None) -> None:
@@ -46,6 +47,7 @@ class TrainingModule(LightningModule):
         self.stage_start = 0
         self.conditional = bool(config.network.settings.get("classes", 0))
         self.recent: list[tuple[Tensor, Tensor]] = []
+        self.extras: dict[str, list[Tensor | float]] = {}
         self.grad_norm = torch.zeros(())
         self.stage_message = ""
 
@@ -98,6 +100,8 @@ class TrainingModule(LightningModule):
             torch.cuda.manual_seed(seed)
         loss = self.loss(batch, self.global_rank, micro)
         self.recent.append((loss.sigma, loss.per_sample))
+        for name, extra in loss.extras.items():
+            self.extras.setdefault(name, []).append(extra)
         value: Tensor = loss.value
         return value
 
@@ -143,5 +147,5 @@ def ema_profiles(config: RunConfig) -> dict[str, Profile]:
     budget, ema = config.trainer.max_steps, config.ema
     ramp = 0.0 if config.init else ema.ramp
     found: dict[str, Profile] = {f"half-life-{h:g}": HalfLife(h * budget, ramp) for h in ema.half_lives or ()}
-    found |= {f"sigma-rel-{s:g}": Power(s) for s in ema.sigma_rel}
+    found |= {f"sigma-rel-{s:g}": Power(s) for s in ema.sigma_rel or ()}
     return found

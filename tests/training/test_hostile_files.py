@@ -14,7 +14,7 @@ import torch
 from cmmulti.config import RunConfig, load_config, read_yaml
 from cmmulti.errors import UserError
 from cmmulti.training import checkpoint, folder
-from cmmulti.training.callbacks.log_file import read, truncate
+from cmmulti.training.callbacks.log_file import COLUMNS, LogFile, read
 from cmmulti.training.export import export
 from cmmulti.training.run import train
 
@@ -77,7 +77,7 @@ def test_mutated_logs_and_records_are_never_fatal(tmp_path: Path) -> None:
     for _ in range(100):
         (tmp_path / "log.csv").write_bytes(mutated(log, rng))
         read(tmp_path / "log.csv")
-        truncate(tmp_path / "log.csv", 5)
+        LogFile(tmp_path / "log.csv", COLUMNS).begin(5)
         (tmp_path / folder.RECORD).write_bytes(mutated(record, rng))
         assert isinstance(folder.read_record(tmp_path), folder.RunRecord)
 

@@ -15,7 +15,7 @@ from cmmulti.config import RunConfig, read_yaml, resolve
 from cmmulti.errors import UserError
 from cmmulti.pipeline import Pipeline
 from cmmulti.training import checkpoint
-from cmmulti.training.callbacks.log_file import BINS, COLUMNS, read, truncate
+from cmmulti.training.callbacks.log_file import BINS, COLUMNS, LogFile, read
 from cmmulti.training.dry_run import dry_run
 from cmmulti.training.export import export
 from cmmulti.training.run import train
@@ -59,7 +59,7 @@ def test_a_log_is_cut_where_a_run_resumes(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     row = ",".join(["{}"] + ["1"] * (len(COLUMNS) - 1)) + "\n"
     path.write_text(",".join(COLUMNS) + "\n" + row.format(5) + row.format(10) + row.format(15) + "20,3")
-    assert truncate(path, 10) == 1
+    assert LogFile(path, COLUMNS).begin(10)[-1]["seconds"] == 1
     assert [r["step"] for r in read(path)] == [5, 10]
 
 
@@ -222,3 +222,25 @@ def test_unwritable_output_is_told_before_anything_is_loaded(toy_config: Config,
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="cannot be written"):
         train(toy_config(), tmp_path / "file" / "run")
+
+
+def test_a_log_holds_what_a_method_tells_besides(toy_config: Config, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(toy_config("method={name: ect, stages: 2}", "log.every_steps=6", "log.tensorboard=true"), run)
+    first, last = read(run / "log.csv")
+    assert (first["stage"], last["stage"]) == (0, 1)
+    assert 0 < first["ratio"] < last["ratio"] < 1
+
+
+def test_a_column_that_comes_later_stands_in_every_row(tmp_path: Path) -> None:
+    file = LogFile(tmp_path / "log.csv", ["step", "loss"])
+    assert file.begin(0) == []
+    file.append({"step": 1, "loss": 2.5})
+    file.append({"step": 2, "loss": 1.5, "stage": 3})
+    file.append({"step": 3, "loss": 1.25})
+    rows = read(tmp_path / "log.csv")
+    assert [list(row) for row in rows] == [["step", "loss", "stage"]] * 3
+    assert [row["stage"] == 3 for row in rows] == [False, True, False]
+    again = LogFile(tmp_path / "log.csv", ["step", "loss"])
+    assert [row["step"] for row in again.begin(2)] == [1, 2]
+    assert again.columns == ["step", "loss", "stage"]

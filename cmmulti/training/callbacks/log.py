@@ -1,17 +1,18 @@
-"""``log.csv`` and TensorBoard: loss, loss per noise level, gradient norm, learning rate, speed."""
+"""``log.csv`` and TensorBoard: loss, loss per noise level, gradient norm, learning rate, speed, what the method tells."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from pytorch_lightning import Trainer
 from torch.utils.tensorboard import SummaryWriter
 
-from cmmulti.errors import UserError
 from cmmulti.training.callbacks.base import AfterStep, is_due
-from cmmulti.training.callbacks.log_file import BINS, COLUMNS, EDGES, line, told, truncate
+from cmmulti.training.callbacks.log_file import BINS, COLUMNS, EDGES, LogFile
 from cmmulti.training.module import TrainingModule
 
 
@@ -24,6 +25,7 @@ class Log(AfterStep):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.folder = folder
+        self.file = LogFile(folder / "log.csv", COLUMNS)
         self.writer: SummaryWriter | None = None
         self.latest: dict[str, float] = {}
         self._since = (0, 0.0)
@@ -31,7 +33,8 @@ class Log(AfterStep):
 
     def begin(self, trainer: Trainer, module: TrainingModule) -> None:
         if trainer.is_global_zero:
-            self._began = time.perf_counter() - truncate(self.folder / "log.csv", module.step)
+            kept = self.file.begin(module.step)
+            self._began = time.perf_counter() - (kept[-1].get("seconds", 0.0) if kept else 0.0)
             if module.config.log.tensorboard:
                 self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=module.step + 1)
         self._since = (module.step, time.perf_counter())
@@ -42,10 +45,13 @@ class Log(AfterStep):
         now = time.perf_counter()
         steps, seconds = module.step - self._since[0], now - self._since[1]
         self._since = (module.step, now)
-        sums = binned(module.recent)
+        sums, extras = binned(module.recent), means(module.extras, module.device)
         module.recent.clear()
+        module.extras.clear()
         if trainer.world_size > 1:
             torch.distributed.all_reduce(sums)
+            torch.distributed.all_reduce(extras.values)
+            extras.values.div_(trainer.world_size)
         if not trainer.is_global_zero:
             return
         totals, counts = sums.cpu().tolist()
@@ -62,6 +68,7 @@ class Log(AfterStep):
             "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
             "images_per_second": steps * batch / max(seconds, 1e-9),
             "seconds": now - self._began,
+            **dict(zip(extras.names, extras.values.tolist(), strict=True)),
         }
         self.latest = row
         self._write(row)
@@ -73,20 +80,33 @@ class Log(AfterStep):
         self._close()
 
     def _write(self, row: dict[str, float]) -> None:
-        try:
-            with open(self.folder / "log.csv", "a", encoding="utf-8", newline="") as file:
-                file.write(line([told(row[c]) for c in COLUMNS]))
-        except OSError as error:
-            raise UserError(f"{self.folder / 'log.csv'}: cannot be written ({error.strerror or error})") from error
+        self.file.append(row)
         if self.writer is not None:
-            for name in COLUMNS[2:-1]:
-                if row[name] == row[name]:
-                    self.writer.add_scalar(f"train/{name}", row[name], int(row["step"]))
+            for name, value in row.items():
+                if name not in ("step", "images", "seconds") and value == value:
+                    self.writer.add_scalar(f"train/{name}", value, int(row["step"]))
 
     def _close(self) -> None:
         if self.writer is not None:
             self.writer.close()
             self.writer = None
+
+
+class Means(NamedTuple):
+    """Names, and a float32 tensor of as many means on the device."""
+
+    names: list[str]
+    values: torch.Tensor
+
+
+def means(extras: Mapping[str, Sequence[torch.Tensor | float]], device: torch.device) -> Means:
+    """The mean of what was told under each name, batches weighing alike."""
+    names = sorted(extras)
+    columns = [
+        torch.stack([torch.as_tensor(v, dtype=torch.float32, device=device).mean() for v in extras[name]]).mean()
+        for name in names
+    ]
+    return Means(names, torch.stack(columns) if columns else torch.zeros(0, device=device))
 
 
 def binned(batches: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:

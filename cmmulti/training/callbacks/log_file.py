@@ -1,44 +1,87 @@
-"""``log.csv``: which columns it has, and how it is read and cut."""
+"""Tables that grow by a row at a time, ``log.csv`` and ``validation.csv``: how they are read, cut and written."""
 
 from __future__ import annotations
 
 import csv
 import io
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
+from cmmulti.errors import UserError
 from cmmulti.files import replacing
 
 EDGES = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Noise levels between the bins of the loss; the outer bins are open."""
-BINS = tuple(
-    f"loss_{low}_{high}"
-    for low, high in zip(("0", *(f"{e:g}" for e in EDGES)), (*(f"{e:g}" for e in EDGES), "max"), strict=True)
-)
+_ENDS = ("0", *(f"{e:g}" for e in EDGES), "max")
+RANGES = tuple(f"{low}_{high}" for low, high in pairwise(_ENDS))
+"""The bins by name."""
+BINS = tuple(f"loss_{r}" for r in RANGES)
 COLUMNS = ("step", "images", "loss", *BINS, "grad_norm", "learning_rate", "images_per_second", "seconds")
+"""Of every ``log.csv``; what a method tells besides follows."""
 
 
-def truncate(path: Path, step: int) -> float:
-    """Keep the rows up to ``step`` (those after it will be made again) and return the seconds already spent."""
-    rows = read(path) if path.is_file() else []
-    kept = [row for row in rows if row["step"] <= step]
-    text = line(list(COLUMNS)) + "".join(line([told(row[c]) for c in COLUMNS]) for row in kept)
-    with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
-    return kept[-1]["seconds"] if kept else 0.0
+class LogFile:
+    """A table that a run writes.
+
+    Args:
+        path: the file. columns: that it always has, ``step`` among them; a row may bring more, which then stand in every
+            row, ``nan`` where they were not told.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self.path, self.columns = path, list(columns)
+
+    def begin(self, step: int) -> list[dict[str, float]]:
+        """Make the file with the rows up to ``step`` that it had (those after it will be made again) and return them."""
+        rows = read(self.path) if self.path.is_file() else []
+        kept = [row for row in rows if row["step"] <= step]
+        self._write(kept)
+        return kept
+
+    def append(self, row: Mapping[str, float]) -> None:
+        """Add a row.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        if new := [name for name in row if name not in self.columns]:
+            self.columns += new
+            self._write(read(self.path))
+        try:
+            with open(self.path, "a", encoding="utf-8", newline="") as file:
+                file.write(self._line(row))
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+
+    def _write(self, rows: Sequence[Mapping[str, float]]) -> None:
+        self.columns += [name for name in (rows[0] if rows else ()) if name not in self.columns]
+        text = line(self.columns) + "".join(map(self._line, rows))
+        try:
+            with replacing(self.path) as part:
+                part.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+
+    def _line(self, row: Mapping[str, float]) -> str:
+        return line([told(row.get(name, math.nan)) for name in self.columns])
 
 
 def read(path: Path) -> list[dict[str, float]]:
-    """The whole rows of a log; a last line that a killed run left unfinished is passed over."""
+    """The whole rows of a table; a last line that a killed run left unfinished is passed over, and what is no number."""
     rows = []
     for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8", errors="replace"))):
         try:
-            rows.append({c: float(row[c]) for c in COLUMNS})
-        except (KeyError, TypeError, ValueError):
+            numbers = {name: float(value) for name, value in row.items()}
+        except (TypeError, ValueError):
             continue
+        if math.isfinite(numbers.get("step", math.nan)):
+            rows.append(numbers)
     return rows
 
 
-def line(values: list[str]) -> str:
+def line(values: Sequence[str]) -> str:
     return ",".join(values) + "\n"
 
 
