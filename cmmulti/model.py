@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cmmulti.conditioning import NO_CONDITION, Condition
 from cmmulti.errors import UserError, unknown_name
+from cmmulti.nn.precision import full_precision
 from cmmulti.noise import SIGMA_MAX
 from cmmulti.parameterization import Parameterization
 
@@ -97,16 +98,11 @@ class Model(nn.Module):
         A two-time network has learned it; a teacher takes an Euler step of the ODE; a one-time consistency model reaches
         the boundary only, and refuses any other level.
         """
-        here, there = self._levels(x, sigma), self._levels(x, sigma_next)
-        if torch.equal(here, there):
+        if not isinstance(sigma, Tensor) and not isinstance(sigma_next, Tensor) and sigma == sigma_next:
             return x
+        here, there = self._levels(x, sigma), self._levels(x, sigma_next)
         if self.role == "consistency":
-            if bool((there != self.sigma_boundary).any()):
-                raise UserError(
-                    f"this consistency model jumps to sigma = {self.sigma_boundary:g} only, not to {float(there[0]):g}; "
-                    "intermediate levels need a two-time model or a teacher"
-                )
-            return self.endpoint(x, sigma, condition)
+            return self._to_the_boundary(x, here, there, condition)
         # In the canonical process one form serves all: an Euler step of the ODE, CTM's G (arXiv 2310.02279, eq. 9) and
         # MeanFlow's z_r = z_t - (t - r) u (arXiv 2505.13447) are this interpolation with their own estimate.
         two_time = self.role == "two-time"
@@ -114,6 +110,16 @@ class Model(nn.Module):
         # Where both levels are equal, 0 included, the ratio is 1 and the sample stays as it is.
         ratio = expand(torch.where(here == there, 1.0, there / here), x)
         return ratio * x + (1 - ratio) * estimate
+
+    def _to_the_boundary(self, x: Tensor, here: Tensor, there: Tensor, condition: Condition) -> Tensor:
+        """The jump of a one-time consistency model. To refuse is to look at levels on the host: no loss comes here."""
+        stays = here == there
+        if bool(((there != self.sigma_boundary) & ~stays).any()):
+            raise UserError(
+                f"this consistency model jumps to sigma = {self.sigma_boundary:g} only, not to {float(there[0]):g}; "
+                "intermediate levels need a two-time model or a teacher"
+            )
+        return torch.where(expand(stays, x), x, self.endpoint(x, here, condition))
 
     def raw(self, x_native: Tensor, t: Tensor, condition: Condition = NO_CONDITION, t_next: Tensor | None = None) -> Tensor:
         """The network on its native process and time, for methods that are written there. Counts as one evaluation."""
@@ -125,13 +131,13 @@ class Model(nn.Module):
         levels = self._levels(x, sigma)
         x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         # Coefficients and their use stay out of autocast: at sigma = 80 half precision would move the estimate.
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x.device):
             c_in, c_skip, c_out, c_noise = (expand(c, x) for c in self.parameterization.coefficients(levels))
             network_input = (c_in * x).to(x.dtype)
             time = c_noise.flatten()
             time_next = None if sigma_next is None else self.parameterization.to_native(sigma_next)
         output = self._network(network_input, time, condition, time_next)
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x.device):
             return (c_skip * x + c_out * output.to(x.dtype)).to(x.dtype)
 
     def _network(self, x: Tensor, time: Tensor, condition: Condition, time_next: Tensor | None) -> Tensor:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -214,8 +215,15 @@ class DDPM(Parameterization):
         return math.sqrt((1 - last) / last)
 
     def _log_sigmas(self, like: Tensor) -> Tensor:
-        bars = torch.tensor(self.alphas_cumprod, dtype=torch.float64)
-        return (((1 - bars) / bars).log() / 2).to(like)
+        return _log_sigmas(self.alphas_cumprod, like.device, like.dtype)
+
+
+@lru_cache(maxsize=16)
+def _log_sigmas(bars: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The table of a schedule, once per device: a copy from the host at every evaluation would wait for the device."""
+    with torch.inference_mode(False):
+        exact = torch.tensor(bars, dtype=torch.float64)
+        return (((1 - exact) / exact).log() / 2).to(device, dtype)
 
 
 KINDS: dict[str, type[Parameterization]] = {c.kind: c for c in (EDM, Consistency, TrigFlow, Flow, DDPM)}

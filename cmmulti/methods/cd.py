@@ -45,6 +45,7 @@ class CD(Method):
     paper = "arXiv 2303.01469"
     teacher: Model
     target: Target
+    levels: Tensor
 
     def parameterization(self, sigma_data: float) -> Parameterization:
         return Consistency(sigma_data=sigma_data)
@@ -53,6 +54,8 @@ class CD(Method):
         super().setup(model, teacher, budget)
         self.teacher = cast(Model, teacher).requires_grad_(False)
         self.target = Target(model, cast(CDSettings, self.settings).target_decay > 0)
+        # A buffer goes where the run goes; a grid made in the loss would be copied from the host at every step.
+        self.register_buffer("levels", self.grid(model).float(), persistent=False)
 
     def grid(self, model: Model) -> Tensor:
         """Decreasing levels, float64, from which neighbours are drawn."""
@@ -62,17 +65,17 @@ class CD(Method):
         self, model: Model, x0: Tensor, condition: Condition, progress: Progress, randomness: TrainingRandomness
     ) -> Loss:
         settings = cast(CDSettings, self.settings)
-        grid = self.grid(model).to(x0.device, torch.float32)
         draw = randomness.generator("sigma", x0.device)
-        index = torch.randint(len(grid) - 1, (len(x0),), generator=draw, device=x0.device)
-        sigma, sigma_next = grid[index], grid[index + 1]
+        index = torch.randint(len(self.levels) - 1, (len(x0),), generator=draw, device=x0.device)
+        sigma, sigma_next = self.levels[index], self.levels[index + 1]
         x = torch.addcmul(x0, expand(sigma, x0), randomness.normal_like(x0))
         x_next = teacher_step(self.teacher, x, sigma, sigma_next, condition, settings.solver)
         with randomness.dropout(x0.device):
             student = model.endpoint(x, sigma, condition)
         with randomness.dropout(x0.device):
             target = self.target.endpoint(model, x_next, sigma_next, condition)
-        return Loss.mean(distance(settings.distance, student, target), sigma)
+        apart = distance(settings.distance, student, target)
+        return Loss.mean(apart, sigma, levels=len(self.levels), ratio=sigma_next / sigma)
 
     def after_step(self, model: Model, progress: Progress) -> StageEvent | None:
         self.target.update(model, cast(CDSettings, self.settings).target_decay)

@@ -14,7 +14,7 @@ from cmmulti.distances import Distance, distance
 from cmmulti.methods.base import Budget, Loss, Method, MethodSettings, Progress, Recommended, StageEvent
 from cmmulti.methods.target import Target
 from cmmulti.model import Model, Role
-from cmmulti.noise import karras
+from cmmulti.noise import karras_at
 from cmmulti.parameterization import Consistency, Parameterization
 from cmmulti.randomness import TrainingRandomness
 
@@ -65,17 +65,19 @@ class CT(Method):
         self, model: Model, x0: Tensor, condition: Condition, progress: Progress, randomness: TrainingRandomness
     ) -> Loss:
         settings, n = cast(CTSettings, self.settings), self.intervals(progress)
-        grid = karras(n + 1, model.sigma_boundary, model.sigma_max).to(x0.device, torch.float32)
         draw = randomness.generator("sigma", x0.device)
         index = torch.randint(n, (len(x0),), generator=draw, device=x0.device)
-        sigma, sigma_next = grid[index], grid[index + 1]
+        sigma, sigma_next = (
+            karras_at((index + i).double() / n, model.sigma_boundary, model.sigma_max).float() for i in (0, 1)
+        )
         noise, shape = randomness.normal_like(x0), (-1, *[1] * (x0.dim() - 1))
         with randomness.dropout(x0.device):
             student = model.endpoint(torch.addcmul(x0, sigma.view(shape), noise), sigma, condition)
         with randomness.dropout(x0.device):
             near = torch.addcmul(x0, sigma_next.view(shape), noise)
             target = self.target.endpoint(model, near, sigma_next, condition)
-        return Loss.mean(distance(settings.distance, student, target), sigma)
+        apart = distance(settings.distance, student, target)
+        return Loss.mean(apart, sigma, levels=n + 1, ratio=sigma_next / sigma)
 
     def after_step(self, model: Model, progress: Progress) -> StageEvent | None:
         self.target.update(model, self.decay(progress.before()))

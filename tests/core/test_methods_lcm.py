@@ -61,11 +61,11 @@ def test_the_levels_of_another_teacher():
     assert grid[[0, 1, 50]].tolist() == pytest.approx([80.0, 71.6631029484, 0.002], rel=1e-10)
 
 
-def test_the_loss_by_hand(chosen, monkeypatch):
+def test_the_loss_by_hand(chosen):
     """w = 3: D = D_null + 3 (D_label - D_null) makes the step; student and target hear w and the label."""
     teacher = Model(ByLabel(), EDM(0.5))
     method, model = started(teacher, guidance=(2, 4), distance="l2")
-    monkeypatch.setattr(method, "grid", lambda model: torch.tensor([2.0, 1.5]))
+    method.levels = torch.tensor([2.0, 1.5])
     x0, noise = torch.tensor([[[0.3]]]), torch.tensor([[[-0.7]]])
     condition = Condition(label=torch.zeros(1, dtype=torch.int64))
     loss = method.loss(model, x0, condition, Progress(0, 0, 0), chosen([0.5], noise))
