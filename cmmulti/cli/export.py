@@ -11,7 +11,9 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("export", help="make a model folder from a run", description=__doc__)
     parser.add_argument("folder", type=Path, metavar="RUN", help="folder of the run")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="model folder to write")
-    parser.add_argument("--ema", metavar="PROFILE", help="half-life-0.05, sigma-rel-0.1, raw (default: the config's)")
+    average = parser.add_mutually_exclusive_group()
+    average.add_argument("--ema", metavar="PROFILE", help="half-life-0.05, sigma-rel-0.1, raw (default: the config's)")
+    average.add_argument("--ema-sigma-rel", type=float, metavar="W", help="any other relative width, made of snapshots")
     parser.add_argument("--half", action="store_true", help="store the weights in half precision")
     parser.set_defaults(run=run)
 
@@ -19,5 +21,5 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     from cmmulti.training.export import export
 
-    export(args.folder, args.out, args.ema, args.half)
+    export(args.folder, args.out, args.ema, args.half, args.ema_sigma_rel)
     print(args.out)

@@ -23,6 +23,9 @@ from cmmulti.errors import UserError
 NETWORK = "unet"
 """The network of a config that names none, and the one that adapters have settings for."""
 
+SNAPSHOT_WIDTHS = (0.05, 0.1)
+"""The two widths that EDM2 keeps snapshots of (arXiv 2312.02696, section 3.2)."""
+
 DATA_KEYS = ("dims", "in_channels")
 """What an adapter tells any network that has such a setting: the shape of the data."""
 
@@ -82,7 +85,7 @@ def resolve(values: Mapping[str, Any], where: str = "config") -> RunConfig:
 
 def profiles(ema: EMAConfig) -> list[str]:
     """Names of the averages that a resolved config tracks, in order."""
-    return [f"half-life-{h:g}" for h in ema.half_lives or ()] + [f"sigma-rel-{s:g}" for s in ema.sigma_rel]
+    return [f"half-life-{h:g}" for h in ema.half_lives or ()] + [f"sigma-rel-{s:g}" for s in ema.sigma_rel or ()]
 
 
 def signature_model(function: Callable[..., Any]) -> type[BaseModel]:
@@ -163,9 +166,10 @@ class _Pieces:
 
 
 def _averages(ema: EMAConfig, recommended: typing.Sequence[float], wrong: list[str]) -> EMAConfig:
-    """The averages with their half-lives and the exported one filled in."""
+    """The averages with their half-lives, widths and the exported one filled in."""
     half_lives = tuple(recommended) if ema.half_lives is None else ema.half_lives
-    ema = ema.model_copy(update={"half_lives": half_lives})
+    sigma_rel = (SNAPSHOT_WIDTHS if ema.snapshots else ()) if ema.sigma_rel is None else ema.sigma_rel
+    ema = ema.model_copy(update={"half_lives": half_lives, "sigma_rel": sigma_rel})
     names, export = profiles(ema), ema.export
     if export is None:
         export = names[len(half_lives) - 1 if half_lives else -1] if names else "raw"

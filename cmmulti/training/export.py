@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from cmmulti.config import RunConfig, read_yaml, resolve
 from cmmulti.errors import UserError
 from cmmulti.model import Model
 from cmmulti.pipeline import Pipeline
-from cmmulti.training import checkpoint
+from cmmulti.training import checkpoint, snapshots
 from cmmulti.training.build import build_method, build_modality, pipeline_config
 from cmmulti.training.callbacks.log_file import read
 from cmmulti.training.card import model_card
@@ -21,23 +23,33 @@ from cmmulti.training.sharding import whole
 
 
 @torch.no_grad()
+def fill(model: Model, weights: Sequence[Tensor]) -> None:
+    """Put ``weights``, in the order of its parameters, into ``model``."""
+    for parameter, average in zip(model.network.parameters(), weights, strict=True):
+        parameter.copy_(average)
+
+
+@torch.no_grad()
 def load_average(module: TrainingModule, model: Model, profile: str) -> None:
     """Fill ``model`` with an average of the run's student; buffers are the student's. All processes call this together."""
-    for parameter, average in zip(model.network.parameters(), whole(module.ema.weights(profile)), strict=True):
-        parameter.copy_(average)
+    fill(model, whole(module.ema.weights(profile)))
     for buffer, current in zip(model.network.buffers(), module.model.network.buffers(), strict=True):
         buffer.copy_(current)
 
 
-def export(run: Path, out: Path, profile: str | None = None, half: bool = False) -> Pipeline:
+def export(
+    run: Path, out: Path, profile: str | None = None, half: bool = False, sigma_rel: float | None = None
+) -> Pipeline:
     """Write the pipeline folder of a run's newest checkpoint.
 
     Args:
         profile: which average (``half-life-0.05``, ``sigma-rel-0.1``, ``raw``); None is the config's ``ema.export``.
         half: store float16.
+        sigma_rel: in place of ``profile``, a power-function average of this relative width, made of the run's snapshots.
 
     Raises:
-        UserError: ``run`` is no run, has no whole checkpoint, tracks no such average, or made several networks.
+        UserError: ``run`` is no run, has no whole checkpoint, tracks no such average, has no snapshots to make one of, or
+            made several networks.
     """
     config, record = read_run(run)
     method = build_method(config)
@@ -54,14 +66,16 @@ def export(run: Path, out: Path, profile: str | None = None, half: bool = False)
     model = settings.build_model()
     chosen = profile or config.ema.export or "raw"
     try:
-        if chosen != "raw" and chosen not in state["ema"]:
+        if sigma_rel is None and chosen != "raw" and chosen not in state["ema"]:
             raise UserError(f"{run}: no average called {chosen!r}; expected one of {', '.join([*state['ema'], 'raw'])}")
         network = {k.removeprefix("network."): v for k, v in state["model"].items() if k.startswith("network.")}
         model.network.load_state_dict(network)
-        if chosen != "raw":
-            with torch.no_grad():
-                for mine, average in zip(model.network.parameters(), state["ema"][chosen], strict=True):
-                    mine.copy_(average)
+        if sigma_rel is not None:
+            names = [name for name, _ in model.network.named_parameters()]
+            average, chosen = snapshots.reconstruct(run, config, state["step"], names, state["ema"], sigma_rel)
+            fill(model, average)
+        elif chosen != "raw":
+            fill(model, state["ema"][chosen])
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: checkpoint of another architecture than {run / CONFIG} ({error})") from error
     for name, tensor in model.network.state_dict().items():
@@ -78,7 +92,7 @@ def seconds_of(run: Path, step: int) -> float:
     """Training time up to ``step`` as the log has it, 0 where there is no log."""
     path = run / LOG
     rows = [row for row in read(path) if row["step"] <= step] if path.is_file() else []
-    return rows[-1]["seconds"] if rows else 0.0
+    return rows[-1].get("seconds", 0.0) if rows else 0.0
 
 
 def read_run(run: Path) -> tuple[RunConfig, RunRecord]:

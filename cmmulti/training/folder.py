@@ -11,12 +11,12 @@ from pydantic import BaseModel
 from cmmulti.config import PieceConfig, RunConfig, read_yaml, resolve, to_yaml
 from cmmulti.errors import UserError
 from cmmulti.files import replacing
-from cmmulti.training import checkpoint
+from cmmulti.training import checkpoint, snapshots
 
 CONFIG, RECORD, LOG = "config.yaml", "run.json", "log.csv"
 
 MAY_CHANGE = ("trainer.max_steps", "trainer.threads", "trainer.compile", "checkpoint", "preview", "log", "data.root",
-              "data.workers")  # fmt: skip
+              "data.workers", "ema.snapshots")  # fmt: skip
 """What a resumed run may say differently; all else would make it another run."""
 
 
@@ -54,6 +54,7 @@ def begin(out: Path, config: RunConfig, record: RunRecord) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         checkpoint.remove_leftovers(out)
+        snapshots.remove_leftovers(out)
         with replacing(out / CONFIG) as part:
             part.write_text(to_yaml(config.model_dump(mode="json")), encoding="utf-8")
         with replacing(out / RECORD) as part:

@@ -24,6 +24,7 @@ from cmmulti.training.callbacks.guard import FiniteGuard
 from cmmulti.training.callbacks.log import Log
 from cmmulti.training.callbacks.previews import Previews
 from cmmulti.training.callbacks.progress import Progress
+from cmmulti.training.callbacks.snapshots import Snapshots
 from cmmulti.training.data import RunData
 from cmmulti.training.module import TrainingModule
 from cmmulti.training.quiet import first_process, quiet, say
@@ -115,6 +116,7 @@ def _callbacks(parts: Parts, begin: Begin, data: RunData, out: Path) -> Sequence
         begin,
         FiniteGuard(data.order, parts.examples.source.names),
         log,
+        Snapshots(out),
         Checkpoints(out),
         Previews(out, parts.modality, settings, log),
         Progress(log),

@@ -73,3 +73,21 @@ def test_several_averages_of_several_tensors_in_float32() -> None:
     other.load_state_dict(state)
     assert all(torch.equal(x, y) for x, y in zip(other.weights("b"), ema.weights("b"), strict=True))
     assert torch.equal(ema.weights("raw")[0], next(network.parameters()))
+
+
+def one_hot_average(profile: Power, steps: int) -> torch.Tensor:
+    """The weight that each step has in the average: of a parameter that is 1 at its own step's place, else 0."""
+    parameter = nn.Parameter(torch.zeros(steps))
+    ema = EMA([parameter], {"p": profile})
+    for step in range(1, steps + 1):
+        parameter.data.zero_()[step - 1] = 1
+        ema.update(step)
+    return ema.weights("p")[0]
+
+
+@pytest.mark.parametrize("width", [0.03, 0.1, 0.2, 0.285])
+def test_power_average_has_the_closed_form(width: float) -> None:
+    """Step k weighs the integral of (g + 1) tau^g / t^(g + 1) over [k - 1, k]."""
+    steps, g = 200, gamma_of(width)
+    edges = (torch.arange(steps + 1, dtype=torch.float64) / steps) ** (g + 1)
+    torch.testing.assert_close(one_hot_average(Power(width), steps).double(), edges.diff(), rtol=1e-4, atol=1e-7)

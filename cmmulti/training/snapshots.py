@@ -1,0 +1,125 @@
+"""Snapshots of a run's power-function averages, in half precision, and averages made of them after the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cmmulti.config import RunConfig
+from cmmulti.config.schema import WIDEST
+from cmmulti.errors import UserError
+from cmmulti.files import replacing
+from cmmulti.training.ema import Power, Profile
+from cmmulti.training.posthoc import mixture
+
+FOLDER, PATTERN = "snapshots", "step-*.safetensors"
+
+
+def is_due(step: int, budget: int, count: int) -> bool:
+    """Whether one of ``count`` snapshots, evenly spread over ``budget`` steps and the last at its end, is of ``step``."""
+    return step * count // budget > (step - 1) * count // budget
+
+
+def kept(profiles: Mapping[str, Profile]) -> list[str]:
+    """Names of the averages that snapshots hold: those whose profile has a closed form."""
+    return [name for name, profile in profiles.items() if isinstance(profile, Power)]
+
+
+def write(run: Path, step: int, names: Sequence[str], averages: Mapping[str, Sequence[Tensor]]) -> Path:
+    """``snapshots/step-NNNNNNNN.safetensors``, float16, whole or not at all.
+
+    Args:
+        names: of the parameters. averages: by profile, a tensor per parameter.
+
+    Raises:
+        UserError: the folder cannot be written or the disk is full.
+    """
+    path = run / FOLDER / f"step-{step:08d}.safetensors"
+    state = {
+        f"{profile}/{name}": tensor.detach().half().cpu().contiguous()
+        for profile, tensors in averages.items()
+        for name, tensor in zip(names, tensors, strict=True)
+    }
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with replacing(path) as part:
+            save_file(state, part, metadata={"format": "pt", "step": str(step)})
+    except (OSError, SafetensorError) as error:  # safetensors has its own name for a full disk
+        raise UserError(f"{path}: cannot write the snapshot ({getattr(error, 'strerror', None) or error})") from error
+    return path
+
+
+def reconstruct(
+    run: Path,
+    config: RunConfig,
+    step: int,
+    names: Sequence[str],
+    averages: Mapping[str, Sequence[Tensor]],
+    sigma_rel: float,
+) -> tuple[list[Tensor], str]:
+    """The average of relative width ``sigma_rel`` after ``step``, float32, a tensor per parameter, and how it was made.
+
+    Snapshots later than ``step`` are left out; of ``step`` itself there are the tracked averages, in float32.
+
+    Args:
+        names: of the parameters. averages: those tracked, as they are after ``step``.
+
+    Raises:
+        UserError: the width is out of range, there is no snapshot, or one is damaged or of another architecture.
+    """
+    if not 0 < sigma_rel < WIDEST:
+        raise UserError(f"--ema-sigma-rel {sigma_rel:g}: expected a relative width in (0, {WIDEST:.4f})")
+    widths = {f"sigma-rel-{width:g}": width for width in config.ema.sigma_rel or ()}
+    paths = {at: path for at, path in _found(run) if at < step}
+    if not widths or not paths:
+        raise UserError(
+            f"{run}: no snapshots of averages up to step {step} to make another width of; expected a run trained with "
+            "ema.snapshots, such as 16"
+        )
+    sources = [(at, name) for at in (*paths, step) for name in widths]
+    mixed = mixture([(at, widths[name]) for at, name in sources], step, sigma_rel)
+    weights = dict(zip(sources, mixed.weights, strict=True))
+    total = [torch.zeros(tensor.shape) for tensor in next(iter(averages.values()))]
+    for name in widths:
+        torch._foreach_add_(total, list(averages[name]), alpha=float(weights[step, name]))
+    for at, path in paths.items():
+        stored = _read(path, list(widths), names, total)
+        for name in widths:
+            torch._foreach_add_(total, stored[name], alpha=float(weights[at, name]))
+    return total, f"sigma-rel-{sigma_rel:g}, made of {len(paths)} snapshots, misfit {mixed.misfit:.2%}"
+
+
+def remove_leftovers(run: Path) -> None:
+    """Delete half-written snapshots of a run that was killed."""
+    for part in (run / FOLDER).glob(f".{PATTERN}"):
+        part.unlink(missing_ok=True)
+
+
+def _found(run: Path) -> Iterator[tuple[int, Path]]:
+    for path in sorted((run / FOLDER).glob(PATTERN)):
+        number = path.stem.removeprefix("step-")
+        if number.isdecimal() and int(number) > 0:
+            yield int(number), path
+
+
+def _read(path: Path, profiles: Sequence[str], names: Sequence[str], like: Sequence[Tensor]) -> dict[str, list[Tensor]]:
+    """The averages in a snapshot, float32, checked to be finite and of the shapes of ``like``."""
+    found: dict[str, list[Tensor]] = {}
+    try:
+        with safe_open(path, framework="pt") as stored:
+            for profile in profiles:
+                found[profile] = [stored.get_tensor(f"{profile}/{name}").float() for name in names]
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: damaged, or of other averages ({error}); without this file the others serve") from error
+    for profile, tensors in found.items():
+        for name, tensor, wanted in zip(names, tensors, like, strict=True):
+            if tensor.shape != wanted.shape:
+                raise UserError(f"{path}: {name} is {tuple(tensor.shape)}, expected {tuple(wanted.shape)}")
+            if not bool(torch.isfinite(tensor).all()):
+                raise UserError(f"{path}: {name} of {profile} holds NaN or infinity; without this file the others serve")
+    return found
