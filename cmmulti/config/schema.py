@@ -152,6 +152,14 @@ class PreviewConfig(Section):
     seed: NonNegativeInt = 0
 
 
+class ValidationConfig(Section):
+    """``validation:`` figures of quality on ``n`` items of the validation split, before the first step, every
+    ``every_steps`` (0: none) and at the end, in ``validation.csv`` and TensorBoard."""
+
+    every_steps: NonNegativeInt = 500
+    n: PositiveInt = 64
+
+
 class LogConfig(Section):
     """``log:`` a row in ``log.csv`` and a point in TensorBoard every ``every_steps``."""
 
@@ -177,6 +185,7 @@ class RunConfig(Section):
     trainer: TrainerConfig = TrainerConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     preview: PreviewConfig = PreviewConfig()
+    validation: ValidationConfig = ValidationConfig()
     log: LogConfig = LogConfig()
     label_dropout: float = Field(default=0.1, ge=0, le=1)
     sigma_data: float | None = Field(default=None, gt=0)

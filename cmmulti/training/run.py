@@ -18,6 +18,7 @@ from cmmulti.config import RunConfig
 from cmmulti.errors import UserError
 from cmmulti.training import folder
 from cmmulti.training.build import Parts, build, order_of, parameter_count, pipeline_config
+from cmmulti.training.callbacks.average import Average
 from cmmulti.training.callbacks.begin import Begin
 from cmmulti.training.callbacks.checkpoints import Checkpoints
 from cmmulti.training.callbacks.guard import FiniteGuard
@@ -25,6 +26,7 @@ from cmmulti.training.callbacks.log import Log
 from cmmulti.training.callbacks.previews import Previews
 from cmmulti.training.callbacks.progress import Progress
 from cmmulti.training.callbacks.snapshots import Snapshots
+from cmmulti.training.callbacks.validation import Validation
 from cmmulti.training.data import RunData
 from cmmulti.training.module import TrainingModule
 from cmmulti.training.quiet import first_process, quiet, say
@@ -111,15 +113,17 @@ def _told() -> Iterator[None]:
 def _callbacks(parts: Parts, begin: Begin, data: RunData, out: Path) -> Sequence[Callback]:
     """In the order in which they are called: nothing is logged or saved before it was found finite."""
     log = Log(out)
-    settings = pipeline_config(parts.config, parts.method, parts.classes)
+    average = Average(pipeline_config(parts.config, parts.method, parts.classes))
+    validation = Validation(out, parts, average, log)
     return [
         begin,
         FiniteGuard(data.order, parts.examples.source.names),
         log,
         Snapshots(out),
         Checkpoints(out),
-        Previews(out, parts.modality, settings, log),
-        Progress(log),
+        validation,
+        Previews(out, parts.modality, average, log),
+        Progress(log, validation),
     ]
 
 

@@ -17,36 +17,30 @@ from cmmulti.errors import UserError
 from cmmulti.files import replacing
 from cmmulti.media import Media, Picture, Player
 from cmmulti.modality import Modality
-from cmmulti.model import Model
 from cmmulti.pipeline import Pipeline
-from cmmulti.pipeline.folder import PipelineConfig
 from cmmulti.randomness import SampleRandomness
+from cmmulti.training.callbacks.average import Average
 from cmmulti.training.callbacks.base import AfterStep, is_due
 from cmmulti.training.callbacks.log import Log
 from cmmulti.training.callbacks.sheet import sheet
-from cmmulti.training.export import load_average
 from cmmulti.training.module import TrainingModule
 
 
 class Previews(AfterStep):
     """``previews/step-NNNNNNNN-Ksteps.png`` (and ``-I.wav``): samples of the average that will be exported."""
 
-    def __init__(self, folder: Path, modality: Modality, config: PipelineConfig, log: Log) -> None:
+    def __init__(self, folder: Path, modality: Modality, average: Average, log: Log) -> None:
         super().__init__()
-        self.folder, self.modality, self.config, self.log_rows = folder / "previews", modality, config, log
-        self._model: Model | None = None
+        self.folder, self.modality, self.average, self.log_rows = folder / "previews", modality, average, log
 
     def after_step(self, trainer: Trainer, module: TrainingModule) -> None:
         every = module.config.preview.every_steps
         if not every or not is_due(module, every) or not (trainer.is_global_zero or module.sharded):
             return
-        if self._model is None:
-            with torch.random.fork_rng(devices=[]):
-                self._model = self.config.build_model().to(module.device).eval()
-        load_average(module, self._model, module.config.ema.export or "raw")
+        model = self.average.of(module)
         if not trainer.is_global_zero:
             return
-        pipeline = Pipeline(self._model, self.modality, self.config)
+        pipeline = Pipeline(model, self.modality, self.average.config)
         for steps in module.config.preview.steps or (1,):
             self._preview(pipeline, module, steps)
 

@@ -9,15 +9,16 @@ from tqdm import tqdm
 
 from cmmulti.training.callbacks.base import AfterStep, is_due
 from cmmulti.training.callbacks.log import Log
+from cmmulti.training.callbacks.validation import Validation, told
 from cmmulti.training.module import TrainingModule
 
 
 class Progress(AfterStep):
-    """Steps, loss, items per second and time left, on the first process's standard error."""
+    """Steps, loss, items per second, time left and quality, on the first process's standard error."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, validation: Validation) -> None:
         super().__init__()
-        self.log_rows = log
+        self.log_rows, self.validation = log, validation
         self.bar: tqdm[None] | None = None
 
     def begin(self, trainer: Trainer, module: TrainingModule) -> None:
@@ -42,6 +43,8 @@ class Progress(AfterStep):
                 f"step {module.step}/{total}  loss {row['loss']:.4g}  {row['images_per_second']:.0f} items/s  "
                 f"{clock(left)} left"
             )
+        if self.validation.latest.get("step") == module.step:
+            self._say(f"step {module.step}: {told(self.validation.latest)}")
 
     def on_fit_end(self, *args: object) -> None:
         self._close()
