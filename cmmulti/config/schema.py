@@ -116,7 +116,8 @@ class TrainerConfig(Section):
     ``max_steps``: optimiser steps, the budget. ``seed``: of everything random. ``accelerator``: ``auto`` takes a GPU where
     there is one. ``devices`` per node and ``nodes``; ``strategy`` ``auto`` is one device, or DDP for several.
     ``precision``: ``bf16-mixed`` computes networks in bfloat16. ``accumulate``: batches per optimiser step.
-    ``clip``: largest gradient norm, 0 for none, null is the method's recommendation. ``compile``: ``torch.compile``.
+    ``clip``: largest gradient norm, 0 for none, null is the method's recommendation. ``nonfinite``: steps without a finite
+    gradient, which are left out, that the run goes on after. ``compile``: ``torch.compile``.
     ``threads``: CPU threads, null leaves PyTorch's choice.
     """
 
@@ -129,6 +130,7 @@ class TrainerConfig(Section):
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     accumulate: PositiveInt = 1
     clip: float | None = Field(default=None, ge=0)
+    nonfinite: NonNegativeInt = 20
     compile: bool = False
     threads: int | None = Field(default=None, ge=1, le=1024)
 

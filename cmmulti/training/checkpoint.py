@@ -30,6 +30,7 @@ def state_of(module: TrainingModule, optimizer: Optimizer) -> dict[str, Any]:
         "format": FORMAT,
         "step": module.step,
         "stage_start": module.stage_start,
+        "nonfinite": module.nonfinite,
         "model": whole(module.model.state_dict()),
         "method": _own_state(module),
         "ema": whole(module.ema.state_dict()),
@@ -52,6 +53,7 @@ def restore(module: TrainingModule, optimizer: Optimizer, state: Mapping[str, An
         module.ema.load_state_dict(state["ema"])
         optimizer.load_state_dict(spread_optimizer(state["optimizer"], optimizer))
         module.step, module.stage_start = int(state["step"]), int(state["stage_start"])
+        module.nonfinite = int(state.get("nonfinite", 0))  # runs of before it was counted have none
     except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: checkpoint of another architecture or method ({error})") from error
 

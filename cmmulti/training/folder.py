@@ -15,8 +15,8 @@ from cmmulti.training import checkpoint, snapshots
 
 CONFIG, RECORD, LOG = "config.yaml", "run.json", "log.csv"
 
-MAY_CHANGE = ("trainer.max_steps", "trainer.threads", "trainer.compile", "checkpoint", "preview", "validation",
-              "log", "data.root", "data.workers", "ema.snapshots")  # fmt: skip
+MAY_CHANGE = ("trainer.max_steps", "trainer.threads", "trainer.compile", "trainer.nonfinite", "checkpoint", "preview",
+              "validation", "log", "data.root", "data.workers", "ema.snapshots")  # fmt: skip
 """What a resumed run may say differently; all else would make it another run."""
 
 

@@ -17,10 +17,11 @@ from cmmulti.errors import UserError
 from cmmulti.methods.base import Budget, Loss, Method, Progress
 from cmmulti.model import Model
 from cmmulti.randomness import TrainingRandomness, key
+from cmmulti.training.callbacks.log_file import RANGES
 from cmmulti.training.data import BadBatch, Batch
 from cmmulti.training.ema import EMA, HalfLife, Power, Profile
 from cmmulti.training.schedule import learning_rate
-from cmmulti.training.sharding import shard, whole
+from cmmulti.training.sharding import gathered, local, shard
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "radam": torch.optim.RAdam,
@@ -34,7 +35,9 @@ class TrainingModule(LightningModule):
 
     ``step`` counts optimiser steps from the start of the run, across resumptions; everything random is keyed by it.
     ``recent`` holds the (sigma, per-sample loss) of the batches since the last log row, ``extras`` what else the method
-    told of them, ``grad_norm`` the latest norm.
+    told of them, ``grad_norm`` the latest norm and ``zeroed`` whether that gradient was not finite and set to zero.
+    ``nonfinite`` counts the steps known to have been so since the run began; ``blamed`` shares those since the last log row
+    out over the bins of the noise level.
     """
 
     def __init__(self, config: RunConfig, model: Model, method: Method, teacher: Model | None) -> None:
@@ -49,6 +52,9 @@ class TrainingModule(LightningModule):
         self.recent: list[tuple[Tensor, Tensor]] = []
         self.extras: dict[str, list[Tensor | float]] = {}
         self.grad_norm = torch.zeros(())
+        self.zeroed = torch.zeros((), dtype=torch.bool)
+        self.nonfinite = 0
+        self.blamed = [0.0] * len(RANGES)
         self.stage_message = ""
 
     @property
@@ -114,13 +120,21 @@ class TrainingModule(LightningModule):
             parameters, lr=self.rate, betas=betas, eps=settings.eps, weight_decay=settings.weight_decay, foreach=True
         )
 
+    @torch.no_grad()
     def configure_gradient_clipping(self, optimizer: Optimizer, *args: Any, **kwargs: Any) -> None:
-        """Clip the gradient's norm over all parameters and keep it for the log."""
+        """Clip the gradient's norm over all parameters and keep it for the log; all of it is 0 where it is not finite.
+
+        Called when accumulated batches and processes have been summed up. Nothing is read back from the device. A partial
+        gradient would point anywhere, so that a single NaN leaves the whole step out; momentum and averages go on.
+        """
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        self.grad_norm = whole(torch.nn.utils.get_total_norm(gradients, foreach=True))
+        self.grad_norm = gathered(torch.nn.utils.get_total_norm(gradients, foreach=True))
+        self.zeroed = ~self.grad_norm.isfinite()
         if limit := self.config.trainer.clip:
             parameters = (p for group in optimizer.param_groups for p in group["params"])
             torch.nn.utils.clip_grads_with_norm_(parameters, limit, self.grad_norm, foreach=True)
+        for gradient in gradients:
+            local(gradient).masked_fill_(self.zeroed, 0)
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None

@@ -25,6 +25,16 @@ def shard(network: nn.Module, mesh: Any) -> None:
     fully_shard(network, mesh=mesh)
 
 
+def gathered(value: Tensor) -> Tensor:
+    """``value`` whole, on its device; all processes must call this together."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def local(value: Tensor) -> Tensor:
+    """This process's part of ``value``, in the same memory."""
+    return value.to_local() if isinstance(value, DTensor) else value
+
+
 def whole(value: Any) -> Any:
     """``value`` with every sharded tensor in it gathered on the CPU; all processes must call this together."""
     if isinstance(value, DTensor):

@@ -66,9 +66,9 @@ def test_a_log_is_cut_where_a_run_resumes(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_before_the_checkpoint(toy_config: Config, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(
-        UserError, match=r"the loss of step 7 is not finite: toy-\d+\.bin at sigma = 0\.5; nothing was saved since"
+        UserError, match=r"the loss of step 7 is not finite: toy-\d+\.bin at sigma = 0\.5; 1 such steps, more than "
     ) as caught:
-        train(toy_config("method={name: plain, fail_at: 7}"), run)
+        train(toy_config("method={name: plain, fail_at: 7}", "trainer.nonfinite=0"), run)
     name = str(caught.value).split(": ")[1].split(" at")[0]
     from cmmulti.training.order import Order
 
@@ -78,10 +78,9 @@ def test_a_loss_that_is_not_finite_stops_before_the_checkpoint(toy_config: Confi
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run(toy_config: Config, tmp_path: Path) -> None:
+    values = ["optimizer.learning_rate=1e30", "optimizer.warmup_steps=0", "optimizer.name=adam", "trainer.nonfinite=3"]
     with pytest.raises(UserError, match=r"of step \d+ is not finite"):
-        train(
-            toy_config("optimizer.learning_rate=1e30", "optimizer.warmup_steps=0", "optimizer.name=adam"), tmp_path / "run"
-        )
+        train(toy_config(*values), tmp_path / "run")
 
 
 def test_dry_run_writes_nothing_and_tells_sizes(

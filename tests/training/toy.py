@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, ClassVar
@@ -96,7 +97,12 @@ class ToyModality(Modality):
 
 
 class PlainSettings(MethodSettings):
-    fail_at: int = -1
+    """``fail_at``: steps at which the second sample's loss is NaN, on process ``fail_on`` if that is given.
+    ``fail_back_at``: steps at which the loss is finite, but its gradient is not."""
+
+    fail_at: int | tuple[int, ...] = -1
+    fail_on: int | None = None
+    fail_back_at: tuple[int, ...] = ()
     reset_at: int = -1
 
 
@@ -118,9 +124,14 @@ class Plain(Method):
         sigma = torch.full((len(x0),), 0.5, device=x0.device)
         noise = torch.cos(7 * x0)
         error = (model.denoise(x0 + 0.5 * noise, sigma, condition) - x0).square().flatten(1).mean(1)
-        if progress.step == self.settings.fail_at:
+        settings, at = self.settings, self.settings.fail_at
+        here = settings.fail_on is None or settings.fail_on == randomness.rank
+        if here and progress.step in (at if isinstance(at, tuple) else (at,)):
             error = error * torch.where(torch.arange(len(x0)) == 1, torch.nan, 1.0)
-        return Loss.mean(error, sigma)
+        loss = Loss.mean(error, sigma)
+        if progress.step in settings.fail_back_at:
+            loss = replace(loss, value=loss.value + (loss.value - loss.value.detach()).sqrt())
+        return loss
 
     def after_step(self, model: Model, progress: Progress) -> StageEvent | None:
         return StageEvent("second stage", reset_optimizer=True) if progress.step == self.settings.reset_at else None

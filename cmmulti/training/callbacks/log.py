@@ -12,7 +12,7 @@ from pytorch_lightning import Trainer
 from torch.utils.tensorboard import SummaryWriter
 
 from cmmulti.training.callbacks.base import AfterStep, is_due
-from cmmulti.training.callbacks.log_file import BINS, COLUMNS, EDGES, LogFile
+from cmmulti.training.callbacks.log_file import BINS, COLUMNS, EDGES, NONFINITE, RANGES, LogFile
 from cmmulti.training.module import TrainingModule
 
 
@@ -48,6 +48,7 @@ class Log(AfterStep):
         sums, extras = binned(module.recent), means(module.extras, module.device)
         module.recent.clear()
         module.extras.clear()
+        blamed, module.blamed = module.blamed, [0.0] * len(RANGES)
         if trainer.world_size > 1:
             torch.distributed.all_reduce(sums)
             torch.distributed.all_reduce(extras.values)
@@ -59,7 +60,7 @@ class Log(AfterStep):
         row: dict[str, float] = {
             "step": module.step,
             "images": module.step * batch,
-            "loss": sum(totals) / max(sum(counts), 1),
+            "loss": sum(totals) / sum(counts) if sum(counts) else float("nan"),
             **{
                 name: total / count if count else float("nan")
                 for name, total, count in zip(BINS, totals, counts, strict=True)
@@ -69,6 +70,8 @@ class Log(AfterStep):
             "images_per_second": steps * batch / max(seconds, 1e-9),
             "seconds": now - self._began,
             **dict(zip(extras.names, extras.values.tolist(), strict=True)),
+            "nonfinite": round(sum(blamed), 6),
+            **(dict(zip(NONFINITE, blamed, strict=True)) if any(blamed) else {}),
         }
         self.latest = row
         self._write(row)
@@ -110,13 +113,14 @@ def means(extras: Mapping[str, Sequence[torch.Tensor | float]], device: torch.de
 
 
 def binned(batches: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
-    """Sum of losses and number of samples per bin of the noise level: (2, bins), float64."""
+    """Sum and number of the finite losses per bin of the noise level: (2, bins), float64."""
     sigma = torch.cat([s for s, _ in batches]).float()
     loss = torch.cat([v for _, v in batches]).to(torch.float32)
+    finite = loss.isfinite()
     where = torch.bucketize(sigma, torch.tensor(EDGES, device=sigma.device))
     sums = torch.zeros(
         2, len(BINS), dtype=torch.float32 if sigma.device.type == "mps" else torch.float64, device=sigma.device
     )
-    sums[0].index_add_(0, where, loss.to(sums.dtype))
-    sums[1].index_add_(0, where, torch.ones_like(loss, dtype=sums.dtype))
+    sums[0].index_add_(0, where, torch.where(finite, loss, 0).to(sums.dtype))
+    sums[1].index_add_(0, where, finite.to(sums.dtype))
     return sums

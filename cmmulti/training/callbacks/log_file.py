@@ -18,7 +18,9 @@ _ENDS = ("0", *(f"{e:g}" for e in EDGES), "max")
 RANGES = tuple(f"{low}_{high}" for low, high in pairwise(_ENDS))
 """The bins by name."""
 BINS = tuple(f"loss_{r}" for r in RANGES)
-COLUMNS = ("step", "images", "loss", *BINS, "grad_norm", "learning_rate", "images_per_second", "seconds")
+NONFINITE = tuple(f"nonfinite_{r}" for r in RANGES)
+"""Steps without a finite gradient, each shared out over the samples that it came from."""
+COLUMNS = ("step", "images", "loss", *BINS, "grad_norm", "nonfinite", "learning_rate", "images_per_second", "seconds")
 """Of every ``log.csv``; what a method tells besides follows."""
 
 
