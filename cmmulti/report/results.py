@@ -79,13 +79,23 @@ class Table(_Record):
     rows: list[list[Figure | str]]
 
 
+class RowRecord(_Record):
+    """Pictures and players in a row under its name, to be compared with the rows above and below."""
+
+    title: str
+    text: str = ""
+    media: list[MediaRecord] = Field(default_factory=list)
+
+
 class SectionRecord(_Record):
-    """One section of the page: words, pictures and players, tables."""
+    """One section of the page: words, pictures and players, tables; or rows of media with a name for each column."""
 
     title: str
     text: str = ""
     media: list[MediaRecord] = Field(default_factory=list)
     tables: list[Table] = Field(default_factory=list)
+    columns: list[str] = Field(default_factory=list)
+    rows: list[RowRecord] = Field(default_factory=list)
 
 
 class Part(_Record):

@@ -21,6 +21,7 @@ from cmmulti.training.build import Parts, build, order_of, parameter_count, pipe
 from cmmulti.training.callbacks.average import Average
 from cmmulti.training.callbacks.begin import Begin
 from cmmulti.training.callbacks.checkpoints import Checkpoints
+from cmmulti.training.callbacks.cost import Cost
 from cmmulti.training.callbacks.guard import FiniteGuard
 from cmmulti.training.callbacks.log import Log
 from cmmulti.training.callbacks.previews import Previews
@@ -119,6 +120,7 @@ def _callbacks(parts: Parts, begin: Begin, data: RunData, out: Path) -> Sequence
         begin,
         FiniteGuard(data.order, parts.examples.source.names),
         log,
+        Cost(out),
         Snapshots(out),
         Checkpoints(out),
         validation,

@@ -1,0 +1,49 @@
+"""``cmmulti compare CONFIG``: train and measure several methods on several data sets, and show them side by side."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+DESCRIPTION = """\
+Train every method of CONFIG on every cell with the same budget, measure the models, and write one page with figures,
+costs and samples at the same seeds. Stopped or killed, the same command goes on where it was. One model that fails does
+not stop the others; the exit code is then 2. docs/configs.md lists the keys of CONFIG."""
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "compare", help="train and measure several methods on several data sets", description=DESCRIPTION
+    )
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, such as configs/comparison/digits.yaml")
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=v", help="change one key (repeatable)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of it all (default: comparisons/<name of CONFIG>)")
+    parser.add_argument("--data-root", type=Path, metavar="DIR", help="the folder that holds the data sets")
+    parser.add_argument("--dry-run", action="store_true", help="check everything, tell the plan, write nothing")
+    parser.add_argument("--json", action="store_true", help="print comparison.json instead of where the page is")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    from cmmulti.cli.common import stoppable, typed
+    from cmmulti.comparison.compare import compare, prepare
+    from cmmulti.comparison.plan import load_plan
+    from cmmulti.comparison.summary import COMPARISON
+    from cmmulti.errors import UserError
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr if args.json else sys.stdout, flush=True)
+
+    stoppable()
+    plan = load_plan(args.config, args.set, args.data_root)
+    out = args.out or Path("comparisons") / args.config.stem
+    prepare(plan, out, tell)
+    if args.dry_run:
+        tell(f"{len(plan.entries)} trainings of {plan.config.budget.told}, teachers' own budgets excepted")
+        return
+    failures = compare(plan, out, typed(args), tell)
+    print((out / COMPARISON).read_text(encoding="utf-8") if args.json else f"page: {out / 'index.html'}")
+    if failures:
+        raise UserError(f"{len(failures)} of the models failed: {'; '.join(failures)}")

@@ -1,0 +1,96 @@
+"""Try everything that a comparison needs before it trains anything: data, networks, teachers, tasks."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from cmmulti.comparison.plan import Cell, Entry
+from cmmulti.comparison.schema import EvaluationConfig
+from cmmulti.config import RunConfig
+from cmmulti.config.checking import checked
+from cmmulti.errors import UserError
+from cmmulti.evaluation.study import FEWEST
+from cmmulti.evaluation.task import task_called
+from cmmulti.modality import DataSource
+from cmmulti.pipeline import Pipeline
+from cmmulti.training.build import Parts, build, pipeline_config
+from cmmulti.training.dry_run import dry_run
+
+Place = Callable[[Cell, Entry], Path | str | None]
+"""Where the model lies that an entry is made from; None where it is not there yet."""
+
+
+def check(work: Iterable[tuple[Cell, Entry]], trained: Place, tell: Callable[[str], None]) -> None:
+    """Build every entry, take one gradient of it, and look for what its evaluation asks for.
+
+    A teacher that is yet to be trained is stood in for by its network with fresh weights.
+
+    Raises:
+        UserError: one line with every mistake in it.
+    """
+    wrong: list[str] = []
+    looked: set[str] = set()
+    with tempfile.TemporaryDirectory() as folder:
+        stand_ins: dict[str, Path] = {}
+        for cell, entry in work:
+            try:
+                parent = trained(cell, entry) or _stand_in(cell, entry, Path(folder), stand_ins)
+                if parent is None and entry.parent is not None:
+                    continue  # its own mistake is told
+                config = entry.config(parent)
+                tell(f"{entry.name}: {dry_run(config)}")
+                if cell.name not in looked:
+                    looked.add(cell.name)
+                    _check_evaluation(cell, config)
+            except UserError as error:
+                told = str(error)
+                wrong.append(told if told.startswith(entry.name) else f"{entry.name}: {told}")
+    if wrong:
+        raise UserError("; ".join(dict.fromkeys(wrong)))
+
+
+def _stand_in(cell: Cell, entry: Entry, folder: Path, made: dict[str, Path]) -> Path | str | None:
+    """An untrained model of what an entry is made from; None where it is made from nothing, or that cannot be built."""
+    parent = cell.parent_of(entry)
+    if not isinstance(parent, Entry):
+        return parent
+    if parent.name not in made:
+        own = _stand_in(cell, parent, folder, made)
+        if own is None and parent.parent is not None:
+            return None
+        try:
+            parts = build(parent.config(own))
+        except UserError:
+            return None
+        made[parent.name] = _pipeline(parts).save_pretrained(folder / cell.name / parent.method)
+    return made[parent.name]
+
+
+def _pipeline(parts: Parts) -> Pipeline:
+    settings = pipeline_config(parts.config, parts.method, parts.classes)
+    return Pipeline(parts.model.eval(), parts.modality, settings)
+
+
+def _check_evaluation(cell: Cell, config: RunConfig) -> None:
+    """The held-out part, the number of samples, the task and its options."""
+    asked = cell.evaluation
+    parts = build(config.model_copy(update={"init": None, "teacher": None}))
+    held_out = parts.modality.dataset(source_of(config, asked), asked.split)
+    if asked.task is None:
+        for what, n in (("n", asked.n), (f"the {asked.split} part", len(held_out))):
+            if n < FEWEST:
+                raise UserError(f"evaluation: {what} = {n}; expected at least {FEWEST} for figures with a meaning")
+        return
+    task = task_called(_pipeline(parts), asked.task)
+    checked(task.Options, asked.options, f"evaluation: task {asked.task}")
+    if not len(held_out.cases):
+        raise UserError(f"evaluation: the {asked.split} part of {config.data.name} is empty")
+
+
+def source_of(config: RunConfig, asked: EvaluationConfig) -> DataSource:
+    """The data that an entry is measured on."""
+    options: dict[str, Any] = dict(asked.data_options)
+    return DataSource(name=config.data.name, root=config.data.root, options=options)

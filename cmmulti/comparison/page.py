@@ -1,0 +1,236 @@
+"""The page of a comparison: methods x cells, costs, figures, and samples side by side at the same seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cmmulti.comparison.plan import Cell, Plan
+from cmmulti.comparison.schema import TEACHER
+from cmmulti.comparison.state import FIGURES, Places
+from cmmulti.comparison.summary import Standing, cost_before, standings
+from cmmulti.report.figures import KNOWN, figure
+from cmmulti.report.page import write_page
+from cmmulti.report.results import MediaRecord, Results, RowRecord, SectionRecord, Table, write_results
+
+HEADLINES = ("accuracy", "frechet_matched", "recall")
+"""Figures of free samples in the first table; a task shows the first of its own."""
+NAMES = {"frechet_matched": "Fréchet distance"}
+ARROWS = {"higher": " ↑", "lower": " ↓", "one": " → 1", "zero": " → 0", "none": ""}
+
+
+def write_comparison(plan: Plan, places: Places, command: str) -> Path:
+    """``results.json`` and ``index.html`` of what there is so far; the page's path."""
+    found = {cell.name: standings(places, cell) for cell in plan.cells}
+    failures = [
+        f"{name}/{each.method} failed: {each.state.failure}"
+        for name, cell in found.items()
+        for each in cell
+        if each.state.failure is not None
+    ]
+    pending = sum(each.status == "not yet" for cell in found.values() for each in cell)
+    notes = [*failures, *([f"{pending} of the models are not there yet."] if pending else [])]
+    sections = [
+        SectionRecord(title="Quality", text=_quality_text(plan), tables=[_quality(plan, found)]),
+        SectionRecord(title="Cost", text=_cost_text(plan, found), tables=[_costs(plan, places, found)]),
+    ]
+    for cell in plan.cells:
+        sections += _cell_sections(cell, found[cell.name])
+    results = Results(
+        command=command,
+        model=", ".join(plan.config.methods),
+        task="compare",
+        notes=notes,
+        details={"title": plan.config.title, "budget": plan.config.budget.told, "seed": plan.config.seed},
+        sections=sections,
+    )
+    write_results(results, places.out)
+    return write_page(places.out, results)
+
+
+def _quality_text(plan: Plan) -> str:
+    splits = sorted({cell.evaluation.split for cell in plan.cells})
+    return (
+        f"Every method had the same budget, {plan.config.budget.told}. Measured on the {' and '.join(splits)} split. "
+        f"Several numbers in a place are for {_listed([str(s) for s in plan.cells[0].evaluation.steps])} steps, which are "
+        "as many network evaluations unless a table below says more; the teacher's number is for 35 of them."
+    )
+
+
+def _quality(plan: Plan, found: dict[str, list[Standing]]) -> Table:
+    """A row per method, columns per cell and figure."""
+    columns: list[tuple[str, str]] = []
+    for cell in plan.cells:
+        keys = dict.fromkeys(key for each in found[cell.name] for key in _headlines(each))
+        columns += [(cell.name, key) for key in keys] or [(cell.name, "")]
+    titles = {cell.name: cell.title for cell in plan.cells}
+    several = len(plan.cells) > 1
+    heads = [(f"{titles[name]}: " if several else "") + _head(key) if key else titles[name] for name, key in columns]
+    methods = dict.fromkeys(each.method for cell in found.values() for each in cell)
+    rows: list[list[float | str | None]] = []
+    for method in methods:
+        row: list[float | str | None] = [method]
+        for name, key in columns:
+            each = next((e for e in found[name] if e.method == method), None)
+            row.append("" if each is None else _numbers(each, key))
+        rows.append(row)
+    if any(e.results is not None and e.results.task == "evaluate" for cell in found.values() for e in cell):
+        rows.append(["held-out items", *(_floor(found[name], key) for name, key in columns)])
+    return Table(columns=["", *heads], rows=rows)
+
+
+def _headlines(each: Standing) -> list[str]:
+    rows = each.rows
+    if not rows:
+        return []
+    if "metrics" in rows[0]:
+        return list(rows[0]["metrics"])[:2]
+    return [key for key in HEADLINES if rows[0].get(key) is not None]
+
+
+def _head(key: str) -> str:
+    shown = KNOWN.get(key.removesuffix("_matched"), figure(key))
+    unit = f", {shown.unit}" if shown.unit else ""
+    return f"{NAMES.get(key, shown.name)}{unit}{ARROWS[shown.better]}"
+
+
+def _numbers(each: Standing, key: str) -> str:
+    if each.status != "done":
+        return each.status
+    return " · ".join(_number(row, key) for row in each.rows)
+
+
+def _number(row: dict[str, object], key: str) -> str:
+    metrics = row.get("metrics")
+    value = metrics.get(key) if isinstance(metrics, dict) else row.get(key)
+    value = value[0] if isinstance(value, list) else value
+    if key == "seconds" and isinstance(value, float):
+        return f"{value:.2g}"
+    return KNOWN.get(key.removesuffix("_matched"), figure(key)).text(value if isinstance(value, (int, float)) else None)
+
+
+def _floor(found: Sequence[Standing], key: str) -> str:
+    results = next((each.results for each in found if each.results is not None), None)
+    rows = [] if results is None else [r for r in results.details["rows"] if r["name"] == "held-out items"]
+    return _number(rows[0], key) if rows else ""
+
+
+def _cost_text(plan: Plan, found: dict[str, list[Standing]]) -> str:
+    told = []
+    for cell in plan.cells:
+        states = [each.state for each in found[cell.name] if each.method != TEACHER and each.state.parameters]
+        if not states:
+            continue
+        sizes, batches = sorted({s.parameters or 0 for s in states}), sorted({s.batch_size or 0 for s in states})
+        equal = len(sizes) == 1
+        weights = f"{sizes[0]:,} parameters each" if equal else f"{sizes[0]:,} to {sizes[-1]:,} parameters"
+        order = "the same examples in the same order" if len(batches) == 1 else "the same order, cut into other batches"
+        told.append(f"{cell.title}: {weights.replace(',', ' ')}, {order} (seed {plan.config.seed}, batches of "
+                    f"{_listed([str(b) for b in batches])}).")  # fmt: skip
+    clocks = {each.state.clock for cell in found.values() for each in cell}
+    how = "CPU time of the training process, all its threads together" if clocks == {"cpu"} else "time of the steps"
+    return "\n\n".join(
+        [f"Minutes are compute: {how}; those of a teacher come on top for a method that is made from it.", *told]
+    )
+
+
+def _costs(plan: Plan, places: Places, found: dict[str, list[Standing]]) -> Table:
+    rows: list[list[float | str | None]] = []
+    for cell in plan.cells:
+        for each in found[cell.name]:
+            entry = next((e for e in cell.entries if e.method == each.method), None)
+            before, told = (None, "") if entry is None else cost_before(places, cell, entry)
+            rows.append([f"{cell.title}: {each.method}", each.status, *_cost_cells(each, before, told)])
+    columns = ["", "status", "steps", "examples seen", "minutes", "made from", "minutes in all", "seconds a sample"]
+    return Table(columns=columns, rows=rows)
+
+
+def _cost_cells(each: Standing, before: float | None, told: str) -> list[str]:
+    """``before``: seconds that went into what the model is made from, None where nobody knows."""
+    state = each.state
+    if state.seconds is None or state.steps is None:
+        return ["", "", "", told, "", _numbers(each, "seconds") if each.status == "done" else ""]
+    whole = "unknown" if before is None else f"{(state.seconds + before) / 60:.1f}"
+    seen = f"{state.steps * (state.batch_size or 0)}"
+    return [f"{state.steps}", seen, f"{state.seconds / 60:.1f}", told, whole, _numbers(each, "seconds")]
+
+
+def _cell_sections(cell: Cell, found: Sequence[Standing]) -> list[SectionRecord]:
+    """All figures of a cell with their intervals, and what its models make of the same seeds."""
+    measured = [each for each in found if each.results is not None]
+    if not measured:
+        return []
+    pages = ", ".join(f"{FIGURES}/{cell.name}/{each.method}/index.html" for each in measured)
+    figures = SectionRecord(
+        title=cell.title,
+        text=f"With 95 % intervals. Each model's own page: {pages}.\n\n" + " ".join(measured[0].results.notes[:1]),  # type: ignore[union-attr]
+        tables=[_figures(measured)],
+    )
+    task = cell.evaluation.task
+    title = f"{cell.title}: samples at the same seeds" if task is None else f"{cell.title}: {task} of the same case"
+    shown = [row for each in measured for row in (_samples(cell, each) if task is None else _answers(cell, each))]
+    if task is not None:
+        shown = [*_givens(cell, measured[0]), *shown]
+    heads = _seeds(measured[0]) if task is None else []
+    return [figures, SectionRecord(title=title, columns=heads, rows=shown)]
+
+
+def _figures(measured: Sequence[Standing]) -> Table:
+    """The tables of all evaluations as one; rows of the data, which they share, come once and last."""
+    rows: list[list[float | str | None]] = []
+    last: list[list[float | str | None]] = []
+    columns: list[str] = []
+    for each in measured:
+        assert each.results is not None
+        table = each.results.sections[0].tables[0]
+        columns = columns or [*table.columns, "seconds a sample"]
+        seconds = [_number(row, "seconds") for row in each.rows]
+        own = [row for row in table.rows if str(row[0]).startswith("model")]
+        rows += [[str(row[0]).replace("model", each.method, 1), *row[1:], s] for row, s in zip(own, seconds, strict=True)]
+        last = last or [[*row, ""] for row in table.rows if row not in own]
+    return Table(columns=columns, rows=[*rows, *last])
+
+
+def _seeds(each: Standing) -> list[str]:
+    outputs = [] if each.results is None else each.results.outputs
+    return [f"seed {o.seed}" + ("" if o.label is None else f", class {o.label}") for o in outputs]
+
+
+def _samples(cell: Cell, each: Standing) -> list[RowRecord]:
+    """One row per number of steps."""
+    assert each.results is not None
+    made = [s for s in each.results.sections if s.title.startswith("Samples in ")]
+    return [
+        _row(cell, each, f"{each.method}, {row['nfe']} NFE", section.media)
+        for row, section in zip(each.rows, made, strict=True)
+    ]
+
+
+def _answers(cell: Cell, each: Standing) -> list[RowRecord]:
+    assert each.results is not None
+    media = each.results.sections[1].media
+    own = [m for m in media if m.caption.startswith(("result", "error of result"))]
+    return [_row(cell, each, f"{each.method}, {max(row['nfe'] for row in each.rows)} NFE", own)]
+
+
+def _givens(cell: Cell, each: Standing) -> list[RowRecord]:
+    """What every model was given, the simpler answers and the truth: of the first model's page."""
+    assert each.results is not None
+    media = [m for m in each.results.sections[1].media if not m.caption.startswith(("result", "error of"))]
+    return [_row(cell, each, m.caption.partition(" · ")[0], [m]) for m in media]
+
+
+def _row(cell: Cell, each: Standing, title: str, media: Sequence[MediaRecord]) -> RowRecord:
+    """Media of an evaluation's folder, seen from the comparison's; what all captions end with is said once."""
+    tails = {m.caption.partition(" · ")[2].partition(";")[0] for m in media}
+    folder = f"{FIGURES}/{cell.name}/{each.method}"
+    return RowRecord(title=title, text=tails.pop() if len(tails) == 1 else "", media=[_moved(m, folder) for m in media])
+
+
+def _moved(record: MediaRecord, folder: str) -> MediaRecord:
+    picture = None if record.picture is None else _moved(record.picture, folder)
+    return record.model_copy(update={"file": f"{folder}/{record.file}", "picture": picture, "caption": ""})
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

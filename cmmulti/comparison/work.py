@@ -1,0 +1,155 @@
+"""Train, export and measure one entry of a comparison, from wherever it was left."""
+
+from __future__ import annotations
+
+import json
+import os
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from cmmulti.comparison.budget import steps_of
+from cmmulti.comparison.plan import Cell, Entry
+from cmmulti.comparison.schema import TEACHER
+from cmmulti.comparison.state import Places, State
+from cmmulti.config import RunConfig
+from cmmulti.errors import UserError
+from cmmulti.evaluation.generation import TEACHER_STEPS
+from cmmulti.evaluation.request import Request, evaluate
+from cmmulti.pipeline import Pipeline
+from cmmulti.training.callbacks.cost import COST, read
+from cmmulti.training.export import export, read_run
+from cmmulti.training.run import train
+
+TEACHER_EVALUATIONS = 2 * TEACHER_STEPS - 1
+"""What the teacher's row costs; a task's sampler spends one evaluation a step."""
+
+Tell = Callable[[str], None]
+
+
+def done(places: Places, entry: Entry) -> bool:
+    """Whether nothing is left to do for an entry."""
+    state = places.state(entry.cell, entry.method)
+    return state.failure is None and places.trained(entry) and places.measured(entry, state)
+
+
+def trained_parent(places: Places, cell: Cell, entry: Entry) -> Path | str | None:
+    """Where the model lies that an entry is made from; None where it is made from nothing, or that is yet to be trained."""
+    parent = cell.parent_of(entry)
+    if not isinstance(parent, Entry):
+        return parent
+    return places.model(parent) if places.trained(parent) else None
+
+
+def work(places: Places, cell: Cell, entry: Entry, command: str, tell: Tell) -> str | None:
+    """Do what is left of an entry. Returns why it failed, None where it did not; the others are not concerned."""
+    state = places.state(entry.cell, entry.method)
+    state = state.model_copy(update={"identity": entry.identity(cell), "failure": None})
+    threads = torch.get_num_threads()
+    try:
+        if not places.trained(entry):
+            state = _train(places, cell, entry, state, command, tell)
+        if not places.measured(entry, state):
+            _measure(places, entry, command, tell)
+            state = state.model_copy(update={"evaluation": entry.evaluation.model_dump(mode="json")})
+    except Exception as error:  # one entry's failure, a bug included, must not cost the others
+        state = state.model_copy(update={"failure": _told(places, entry, error)})
+        tell(f"{entry.name}: failed: {state.failure}")
+    finally:
+        torch.set_num_threads(threads)
+    places.save(entry.cell, entry.method, state)
+    return state.failure
+
+
+def measure_teacher(places: Places, cell: Cell, command: str, tell: Tell) -> str | None:
+    """Figures of a teacher that was not trained here, once. Returns why there are none."""
+    state = places.state(cell.name, TEACHER)
+    asked = Entry(cell.name, TEACHER, cell.methods[0].values, None, cell.evaluation)
+    state = state.model_copy(update={"identity": {"teacher": cell.teacher}, "failure": None})
+    if places.measured(asked, places.state(cell.name, TEACHER)):
+        return None
+    try:
+        _evaluate(places, asked, str(cell.teacher), cell.methods[0].config(str(cell.teacher)), command, tell)
+        state = state.model_copy(update={"evaluation": cell.evaluation.model_dump(mode="json")})
+    except Exception as error:
+        state = state.model_copy(update={"failure": _told(places, asked, error)})
+        tell(f"{asked.name}: failed: {state.failure}")
+    places.save(cell.name, TEACHER, state)
+    return state.failure
+
+
+def _train(places: Places, cell: Cell, entry: Entry, state: State, command: str, tell: Tell) -> State:
+    parent = trained_parent(places, cell, entry)
+    if entry.parent is not None and parent is None:
+        raise UserError(f"{cell.name}/{entry.parent}, which it is made from, has no model")
+    run = places.run(entry)
+    if entry.budget is not None and entry.budget.minutes is not None and state.steps is None:
+        scratch = run.with_name(f".{run.name}-trial")
+        state = state.model_copy(update={"steps": steps_of(entry.config(parent), entry.budget.minutes, scratch)})
+        tell(f"{entry.name}: {entry.budget.told} are {state.steps} steps")
+    config = entry.config(parent, state.steps)
+    state = state.model_copy(update={"steps": config.trainer.max_steps, "batch_size": config.data.batch_size})
+    places.save(entry.cell, entry.method, state)
+    tell(f"{entry.name}: {config.trainer.max_steps} steps")
+    train(config, run, resume=True, command=command)
+    record = read_run(run)[1]
+    state = state.model_copy(
+        update={
+            "seconds": next((s for step, s in reversed(read(run / COST)) if step <= config.trainer.max_steps), None),
+            "clock": "cpu" if "CPU" in record.device else "wall",
+            "parameters": record.parameters,
+            "examples": record.examples,
+        }
+    )
+    places.save(entry.cell, entry.method, state)
+    export(run, places.model(entry))
+    return state
+
+
+def _measure(places: Places, entry: Entry, command: str, tell: Tell) -> None:
+    config = read_run(places.run(entry))[0]
+    _evaluate(places, entry, str(places.model(entry)), config, command, tell)
+
+
+def _evaluate(places: Places, entry: Entry, model: str, config: RunConfig, command: str, tell: Tell) -> None:
+    """Figures as ``cmmulti evaluate`` makes them; a teacher at 35 evaluations, whatever the others are given."""
+    asked, steps = entry.evaluation, list(entry.evaluation.steps)
+    pipeline = Pipeline.from_pretrained(model, _device(config))
+    if entry.method == TEACHER:
+        if pipeline.model.role != "teacher":
+            raise UserError(f"{model}: a {pipeline.model.role} model; expected a denoising teacher")
+        steps = [TEACHER_STEPS if asked.task is None else TEACHER_EVALUATIONS]
+    request = Request(
+        pipeline=pipeline,
+        model=entry.name,
+        data=config.data.root or Path(os.environ.get("CMMULTI_DATA") or "."),
+        out=places.figures(entry.cell, entry.method),
+        dataset=config.data.name,
+        data_option=[f"{key}={json.dumps(value)}" for key, value in asked.data_options.items()],
+        split=asked.split,
+        n=asked.n,
+        steps=steps,
+        seed=asked.seed,
+        task=asked.task,
+        options=asked.options,
+        classifier_steps=asked.classifier_steps,
+        overwrite=True,
+        command=command,
+    )
+    evaluate(request, lambda line: tell(f"{entry.name}: {line}"))
+
+
+def _device(config: RunConfig) -> str:
+    return "cuda" if torch.cuda.is_available() and config.trainer.accelerator in ("auto", "gpu") else "cpu"
+
+
+def _told(places: Places, entry: Entry, error: Exception) -> str:
+    """One line for the table. The traceback of a bug is kept in a file."""
+    if isinstance(error, UserError):
+        return str(error)
+    log = places.state_file(entry.cell, entry.method).with_suffix(".log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
+    return " ".join(f"{type(error).__name__}: {error}; the traceback is in {log.relative_to(places.out)}".split())

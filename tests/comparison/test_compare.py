@@ -1,0 +1,142 @@
+"""``cmmulti compare``: trained, measured and shown; killed and gone on with; one failure does not stop the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cmmulti.cli import main
+from cmmulti.report import read_results
+
+Writer = Callable[..., Path]
+
+
+def summary(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "comparison.json").read_text())
+    return found
+
+
+def test_methods_are_trained_measured_and_shown_side_by_side(
+    file: Writer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["compare", str(file()), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.endswith(f"page: {out / 'index.html'}\n")
+    models = summary(out)["cells"]["waves"]["models"]
+    assert {name: m["status"] for name, m in models.items()} == {"ect": "done", "ict": "done", "teacher": "done"}
+    assert [row["nfe"] for row in models["ect"]["rows"]] == [1, 2]
+    assert [row["nfe"] for row in models["teacher"]["rows"]] == [35]
+    assert {m["steps"] for m in (models["ect"], models["ict"])} == {8}
+    assert models["teacher"]["steps"] == 6
+    assert models["ect"]["seconds_before"] == pytest.approx(models["teacher"]["seconds"])
+    assert models["ict"]["seconds_before"] == 0
+    assert len({m["parameters"] for m in models.values()}) == 1
+    shown = read_results(out)
+    (samples,) = (s for s in shown.sections if "samples at the same seeds" in s.title)
+    assert [row.title for row in samples.rows] == [
+        "ect, 1 NFE", "ect, 2 NFE", "ict, 1 NFE", "ict, 2 NFE", "teacher, 35 NFE",
+    ]  # fmt: skip
+    assert samples.columns[:2] == ["seed 0, class 0", "seed 1, class 1"]
+    assert samples.rows[0].text == "one scale"
+    page = (out / "index.html").read_text()
+    assert page.count("data:image/png;base64") == 5 * 8
+    assert "http" not in page
+    assert "parameters each, the same examples in the same order" in page
+    assert len(list((out / "figures" / "waves" / "classifiers").iterdir())) == 1  # one for all, or figures do not compare
+
+
+def test_what_is_finished_is_not_done_again_and_another_config_is_refused(
+    file: Writer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["compare", str(file(methods={"ict": {"method": {"name": "ict"}}})), "--out", "out"]
+    assert main(words) == 0
+    weights = Path("out/models/waves/ict/model.safetensors")
+    before = weights.stat().st_mtime_ns
+    capsys.readouterr()
+    assert main([*words, "--set", "evaluation.steps=[1]"]) == 0
+    told = capsys.readouterr()
+    assert "sampling 32 with model in 1 step" in told.out
+    assert "step 8/8" not in told.err
+    assert weights.stat().st_mtime_ns == before
+    assert main([*words, "--set", "methods.ict.method.last=20"]) == 2
+    assert "waves/ict: was begun with another method" in capsys.readouterr().err
+    assert main([*words, "--set", "cells.waves.title=Other"]) == 0
+
+
+def test_killed_and_run_again_it_ends_as_if_it_had_never_been_stopped(file: Writer, tmp_path: Path) -> None:
+    path = file(budget={"steps": 40}, methods={"ict": {"method": {"name": "ict"}}})
+    whole, out = tmp_path / "whole", tmp_path / "killed"
+    command = [sys.executable, str(Path(__file__).with_name("compare_toys.py")), "compare", str(path), "--out", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "TOY_SLOW": "0.005"}, text=True)
+    run, deadline = out / "runs" / "waves" / "ict", time.monotonic() + 200
+    while len(list(run.glob("step-*.ckpt"))) < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.communicate()[1] is not None
+    assert process.returncode == -signal.SIGKILL
+    assert not (run / "step-00000040.ckpt").exists()
+    teacher = out / "models" / "waves" / "teacher" / "model.safetensors"
+    before = teacher.stat().st_mtime_ns
+    assert main(["compare", str(path), "--out", str(out)]) == 0
+    assert teacher.stat().st_mtime_ns == before
+    assert main(["compare", str(path), "--out", str(whole)]) == 0
+    a, b = (load_file(folder / "models" / "waves" / "ict" / "model.safetensors") for folder in (out, whole))
+    assert all(torch.equal(value, b[name]) for name, value in a.items())
+    seconds = summary(out)["cells"]["waves"]["models"]["ict"]["seconds"]
+    assert seconds > 0
+
+
+@pytest.mark.parametrize(("seed", "reason"), [(0, "the fourth step is one too many"), (1, "ZeroDivisionError")])
+def test_one_that_fails_is_named_and_does_not_stop_the_others(
+    file: Writer, tmp_path: Path, capsys: pytest.CaptureFixture[str], seed: int, reason: str
+) -> None:
+    methods = {"fails": {"method": {"name": "fails"}}, "heir": {"method": {"name": "ect"}, "start": "fails"},
+               "ict": {"method": {"name": "ict"}}}  # fmt: skip
+    out = tmp_path / "out"
+    assert main(["compare", str(file(methods=methods, seed=seed)), "--out", str(out)]) == 2
+    told = capsys.readouterr().err
+    assert "error: 2 of the models failed: waves/fails (" in told
+    assert reason in told
+    models = summary(out)["cells"]["waves"]["models"]
+    assert models["fails"]["status"] == "failed"
+    assert models["heir"]["failure"] == "waves/fails, which it is made from, has no model"
+    assert models["ict"]["status"] == "done"
+    results = read_results(out)
+    assert any(reason in note and "\n" not in note for note in results.notes)
+    assert [row[1] for row in results.sections[0].tables[0].rows[:2]] == ["failed", "failed"]
+    assert (out / "entries" / "waves" / "fails.log").is_file() == (seed == 1)
+
+
+def test_a_budget_of_minutes_becomes_steps_once(file: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cmmulti.comparison.budget.SECONDS", 0.05)
+    path = file(budget={"minutes": 0.01}, methods={"ict": {"method": {"name": "ict"}}})
+    assert main(["compare", str(path), "--out", "out"]) == 0
+    model = summary(Path("out"))["cells"]["waves"]["models"]["ict"]
+    assert model["steps"] > 1
+    assert 0.1 < model["seconds"] / 0.6 < 3
+    assert model["clock"] == "cpu"
+    assert sorted(p.name for p in Path("out/runs/waves").iterdir()) == ["ict", "teacher"]
+    state = json.loads(Path("out/entries/waves/ict.json").read_text())
+    assert state["steps"] == model["steps"]
+
+
+def test_a_task_in_place_of_samples(file: Writer, tmp_path: Path) -> None:
+    evaluation = {"task": "fill", "n": 6, "steps": [1], "classifier_steps": 20}
+    path = file(evaluation=evaluation, methods={"ict": {"method": {"name": "ict"}}})
+    assert main(["compare", str(path), "--out", "out"]) == 0
+    cell = summary(Path("out"))["cells"]["waves"]
+    assert [row["nfe"] for row in cell["models"]["ict"]["rows"]] == [1]
+    assert cell["beside"][0]["name"] == "silence"
+    rows = read_results(Path("out")).sections[-1].rows
+    assert [row.title for row in rows] == ["silence", "truth", "ict, 1 NFE", "teacher, 2 NFE"]

@@ -1,0 +1,104 @@
+"""What a comparison is told: all mistakes at once, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cmmulti.cli import main
+from cmmulti.comparison.plan import load_plan
+from cmmulti.comparison.schema import merged
+from cmmulti.errors import UserError
+
+Writer = Callable[..., Path]
+ICT = {"name": "ict"}
+SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "comparison").glob("*.yaml"))
+
+
+def test_a_dry_run_tells_the_plan_and_writes_nothing(file: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    path = file()
+    assert main(["compare", str(path), "--out", "out", "--dry-run"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in told[:3]] == ["waves/teacher", "waves/ect", "waves/ict"]
+    assert all("parameters; first loss" in line for line in told[:3])
+    assert sorted(p.name for p in Path().iterdir()) == ["compare.yaml", "waves.yaml"]
+
+
+def test_a_dry_run_tells_two_mistakes_in_one_line(file: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    methods = {"ect": {"method": {"name": "ect", "stagse": 2}}, "ict": {"method": {"name": "ict"}, "sett": {}}}
+    assert main(["compare", str(file(methods=methods)), "--dry-run"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "waves/ect: method: unknown key 'stagse' (did you mean 'stages'?)" in told
+    assert "methods.ict: unknown key 'sett' (did you mean 'set'?)" in told
+
+
+def test_mistakes_that_show_only_when_built_are_told_together(file: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    methods = {
+        "ect": {"method": {"name": "ect"}, "set": {"network": {"channels": [16]}}, "start": "teacher"},
+        "ict": {"method": {"name": "ict"}, "set": {"data": {"name": "none"}}},
+    }
+    assert main(["compare", str(file(methods=methods)), "--dry-run"]) == 2
+    told = capsys.readouterr().err
+    assert "waves/ect: init = " in told
+    assert "waves/ict: data.name = 'none'" in told
+    assert main(["compare", str(file(evaluation={"n": 4})), "--dry-run"]) == 2
+    assert "evaluation: n = 4; expected at least 16" in capsys.readouterr().err
+    assert main(["compare", str(file(evaluation={"task": "fil"})), "--dry-run"]) == 2
+    assert "did you mean 'fill'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        ({"budget": {"steps": 1, "minutes": 1}}, "either minutes or steps"),
+        ({"methods": {"teacher": {"method": {"name": "ict"}}}}, "other than teacher"),
+        ({"methods": {"a": {"method": {"name": "ect"}, "start": "b"}}}, "methods.a.start = 'b': expected one of teacher"),
+        ({"cells": {"w": {"config": "none.yaml"}}}, "none.yaml: cannot be read as a config"),
+        ({"cells": {"w": {"config": "waves.yaml"}}}, "cells.w: method ect wants a teacher"),
+        ({"cells": {"w": {"config": "waves.yaml", "teacher": "nowhere"}}}, "no model folder and no shipped name"),
+        (
+            {"cells": {"w": {"config": "waves.yaml", "teacher": {"config": "waves.yaml", "set": {"method": ICT}}}}},
+            "makes a consistency model; expected a denoising teacher",
+        ),
+        ({"cells": {"w": {"config": "waves.yaml", "for_method": {"icd": {}}, "teacher": "x"}}}, "no method 'icd'"),
+        ({"evaluation": {"steps": []}}, "at least one number of steps"),
+    ],
+)  # fmt: skip
+def test_each_mistake_is_told_by_its_key(file: Writer, section: dict[str, object], told: str) -> None:
+    with pytest.raises(UserError, match=None) as caught:
+        load_plan(file(**section))
+    assert told in str(caught.value)
+
+
+def test_sections_are_laid_over_each_other(file: Writer) -> None:
+    methods = {
+        "ect": {"method": {"name": "ect"}, "set": {"optimizer": None, "network": {"channels": [16]}}},
+        "ict": {"method": {"name": "ict"}},
+    }
+    cell = {"config": "waves.yaml", "set": {"data": {"batch_size": 8}}, "for_method": {"ict": {"label_dropout": 0}}}
+    plan = load_plan(file(methods=methods, cells={"waves": cell}), ["seed=5", "budget.steps=7"], Path("somewhere"))
+    ect, ict = (entry.config() for _, entry in plan.entries)
+    assert ect.optimizer.learning_rate == 3e-4  # the method's own, since the file's section is taken away
+    assert ict.optimizer.learning_rate == 1e-3
+    assert (ect.network.settings["channels"], ect.network.settings["classes"]) == ([16], 2)
+    assert (ect.data.batch_size, ict.label_dropout, ect.label_dropout) == (8, 0, 0.1)
+    assert {c.trainer.seed for c in (ect, ict)} == {5}
+    assert {c.trainer.max_steps for c in (ect, ict)} == {7}
+    assert {str(c.data.root) for c in (ect, ict)} == {"somewhere"}
+    assert ect.preview.every_steps == 0
+
+
+def test_a_piece_of_another_name_takes_the_place_of_the_former() -> None:
+    base = {"network": {"name": "unet", "channels": [8]}, "a": {"b": 1, "c": 2}}
+    assert merged(base, {"network": {"name": "monai"}})["network"] == {"name": "monai"}
+    assert merged(base, {"network": {"blocks": 2}})["network"] == {"name": "unet", "channels": [8], "blocks": 2}
+    assert merged(base, {"a": {"b": None}})["a"] == {"c": 2}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_comparisons_of_this_project_are_without_mistakes(path: Path) -> None:
+    plan = load_plan(path)
+    assert all(entry.config("anywhere", steps=100).trainer.max_steps == 100 for _, entry in plan.entries)
