@@ -1,8 +1,9 @@
 """Our U-Net against MONAI's DiffusionModelUNet on head slices: held-out EDM loss by training time, and time per step.
 
 Both networks have about equally many parameters, see the same slices, noise and levels in the same order, and are moved by
-the same optimiser. They take turns on the machine, half a minute each; only their own steps are timed, on the CPU in seconds
-of one thread's processor time, so that other work does not count. The held-out loss is EDM's, on 200 slices with noise and levels fixed once for all.
+the same optimiser. They take turns on the machine, half a minute each; only their own steps are timed, on the CPU in
+seconds of one thread's processor time, so that other work does not count. The held-out loss is EDM's, on 200 slices with
+noise and levels fixed once for all.
 
     python benchmarks/unet_against_monai.py --data ROOT --minutes 20 --seeds 0 1 2 --out unet.json
 
