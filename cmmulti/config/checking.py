@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -50,7 +50,9 @@ def _keys_beside(kind: type[BaseModel], location: tuple[int | str, ...]) -> list
     current: Any = kind
     for part in location[:-1]:
         fields = getattr(current, "model_fields", {})
-        if part in fields:
+        if isinstance(part, int):
+            current = next(iter(get_args(current)), None)
+        elif part in fields:
             current = fields[part].annotation
     return list(getattr(current, "model_fields", {}))
 

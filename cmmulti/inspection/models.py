@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from cmmulti.errors import UserError
 from cmmulti.noise import few_step_levels
 from cmmulti.pipeline import Pipeline, PipelineConfig
-from cmmulti.pipeline.folder import WEIGHTS, parameters, read_config
+from cmmulti.pipeline.folder import parameters, read_config
 
 
 def model(folder: Path) -> dict[str, Any]:
@@ -20,8 +20,8 @@ def model(folder: Path) -> dict[str, Any]:
     pipe = Pipeline.from_pretrained(folder)
     facts = {"kind": "model", "path": str(folder), **_of_config(pipe.config)}
     facts["shape"] = list(pipe.modality.shape)
-    facts["parameters"] = parameters(pipe.model.network)
-    facts["megabytes"] = round((folder / WEIGHTS).stat().st_size / 1e6, 2)
+    facts["parameters"] = parameters(pipe.model)
+    facts["megabytes"] = round(sum((folder / name).stat().st_size for name in pipe.config.files) / 1e6, 2)
     facts["levels"] = {str(steps): pipe.levels(steps) for steps in (1, 2, 4)}
     facts["tasks"] = {name: f"{task.verb}: {task.summary}" for name, task in pipe.modality.tasks.items()}
     facts["card"] = pipe.card
@@ -67,6 +67,18 @@ def _of_config(found: PipelineConfig) -> dict[str, Any]:
         "parameterization": found.parameterization.name,
         "sigma_data": found.sigma_data,
         "sigma_max": found.sigma_max,
+        "networks": _ranges(found),
         "classes": list(found.classes),
         "settings": dict(found.modality.settings),
+    }
+
+
+def _ranges(found: PipelineConfig) -> dict[str, str]:
+    """Network and noise levels of each file, from the lowest, where there are several."""
+    ends = [0.0, *(part.sigma_high for part in found.lower), found.sigma_max]
+    top, *lower = found.files.items()
+    return {
+        name: f"{piece.name}, sigma {low:g} to {high:g}"
+        for (name, piece), low, high in zip([*lower, top], ends[:-1], ends[1:], strict=True)
+        if lower
     }

@@ -1,18 +1,15 @@
-"""A model on disk: ``config.json``, ``model.safetensors``, ``README.md``. Nothing in it is ever executed."""
+"""A model on disk: ``config.json``, ``model.safetensors``, ``README.md``, and ``lower-1.safetensors`` and on where other
+networks serve lower noise levels. Nothing in it is ever executed."""
 
 from __future__ import annotations
 
 import json
 import math
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import nn
 
 from cmmulti import registry
@@ -21,79 +18,13 @@ from cmmulti.config.checking import checked
 from cmmulti.errors import UserError, unknown_name
 from cmmulti.files import replacing
 from cmmulti.modality import Modality
-from cmmulti.model import Model, Role
-from cmmulti.noise import SIGMA_MAX
-from cmmulti.parameterization import parameterization
+from cmmulti.model import Model
+from cmmulti.pipeline.config import FORMAT, WEIGHTS, Piece, PipelineConfig, build_network
+from cmmulti.pipeline.weights import read_weights, write_weights
+from cmmulti.ranged import Ranged
 
-FORMAT = 1
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+CONFIG, CARD = "config.json", "README.md"
 LARGEST_CONFIG = 4_000_000
-
-
-class Piece(BaseModel):
-    """A registered piece and its settings."""
-
-    model_config = ConfigDict(extra="forbid")
-    name: str
-    settings: dict[str, Any] = Field(default_factory=dict)
-
-
-class PipelineConfig(BaseModel):
-    """What ``config.json`` holds.
-
-    ``levels``: searched noise levels per number of steps; others are computed. ``classes``: a name per label.
-    ``evaluation_batch``: most samples per network call. ``sigma_data``: standard deviation of the training tensors.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-    format: int = FORMAT
-    name: str = "unnamed"
-    modality: Piece
-    network: Piece
-    parameterization: Piece
-    role: Role
-    method: str = ""
-    sigma_data: float = Field(0.5, gt=0, allow_inf_nan=False)
-    sigma_max: float = Field(SIGMA_MAX, gt=0, le=1e6, allow_inf_nan=False)
-    levels: dict[int, list[float]] = Field(default_factory=dict)
-    classes: list[str] = Field(default_factory=list)
-    evaluation_batch: int | None = Field(32, ge=1)
-
-    @model_validator(mode="after")
-    def _same_classes(self) -> PipelineConfig:
-        known = self.network.settings.get("classes", len(self.classes))
-        if self.classes and known != len(self.classes):
-            raise ValueError(
-                f"classes: expected as many names as network.settings.classes = {known}, got {len(self.classes)}"
-            )
-        return self
-
-    def build_modality(self) -> Modality:
-        adapter = registry.load("modalities", self.modality.name)
-        modality: Modality = adapter(checked(adapter.Settings, self.modality.settings, f"modality {self.modality.name}"))
-        return modality
-
-    def build_model(self) -> Model:
-        """The model with fresh weights."""
-        form = self.parameterization
-        try:
-            shape = parameterization(form.name, **form.settings)
-            finite = all(bool(c.isfinite().all()) for c in shape.coefficients(torch.tensor([self.sigma_max])))
-        except (TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"parameterization {form.name}: {error} (settings {form.settings})") from error
-        if not finite:
-            raise UserError(f"parameterization {form.name}: settings {form.settings} give no finite coefficients")
-        return Model(build_network(self.network), shape, self.role, self.sigma_max, self.evaluation_batch)
-
-
-def build_network(piece: Piece) -> nn.Module:
-    """The registered network of that name; a setting it does not know, or cannot take, is the user's error."""
-    maker = registry.load("networks", piece.name)
-    try:
-        network: nn.Module = maker(**piece.settings)
-    except (TypeError, ValueError, KeyError, IndexError, StopIteration, ZeroDivisionError, RuntimeError) as error:
-        raise UserError(f"network {piece.name}: {error or type(error).__name__} (settings {piece.settings})") from error
-    return network
 
 
 def read_folder(folder: Path) -> tuple[Model, Modality, PipelineConfig, str]:
@@ -107,13 +38,13 @@ def read_folder(folder: Path) -> tuple[Model, Modality, PipelineConfig, str]:
     config = read_config(folder / CONFIG)
     try:
         modality = config.build_modality()
-        shapes = _shapes_of(config, modality)
-        state = _read_weights(folder / WEIGHTS, shapes)
+        states = [read_weights(folder / name, _shapes_of(piece, modality)) for name, piece in config.files.items()]
         model = config.build_model()
     except UserError as error:
         told = str(error)
         raise UserError(told if str(folder) in told else f"{folder}: {told}") from error
-    model.network.load_state_dict(state)
+    for network, state in zip(networks(model), states, strict=True):
+        network.load_state_dict(state)
     card = folder / CARD
     return model, modality, config, card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
 
@@ -136,27 +67,26 @@ def read_config(path: Path) -> PipelineConfig:
 
 
 def write_folder(folder: Path, model: Model, config: PipelineConfig, card: str, half: bool) -> Path:
-    """Write the three files, each whole or not at all; an earlier model there is replaced, other people's files are not.
+    """Write the files, each whole or not at all; an earlier model there is replaced, other people's files are not.
 
     Raises:
         UserError: the folder cannot be written, or holds a file of the same name that belongs to no model.
     """
+    files, stale = list(config.files), _former_files(folder)
     if not (folder / WEIGHTS).exists():
-        for name in (CONFIG, CARD):
+        for name in (CONFIG, CARD, *files):
             if (folder / name).exists():
                 raise UserError(f"{folder / name}: exists, and belongs to no model; expected a new folder or a model's")
-    state = {
-        name: (t.half() if half and t.is_floating_point() else t).detach().cpu().contiguous()
-        for name, t in model.network.state_dict().items()
-    }
     made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / WEIGHTS) as part:
-            save_file(state, part, metadata={"format": "pt", "cmmulti": str(FORMAT)})
+        for name, network in zip(files, networks(model), strict=True):
+            write_weights(folder / name, network, half, FORMAT)
         with replacing(folder / CARD) as part:
             part.write_text(card, encoding="utf-8")
         write_config(folder, config)
+        for name in stale.difference(files):
+            (folder / name).unlink(missing_ok=True)
     except (OSError, SafetensorError, UserError) as error:  # safetensors has its own name for a full disk
         if made:
             shutil.rmtree(folder, ignore_errors=True)
@@ -167,11 +97,21 @@ def write_folder(folder: Path, model: Model, config: PipelineConfig, card: str, 
     return folder
 
 
+def _former_files(folder: Path) -> set[str]:
+    """Weights that an earlier model in the folder names, of which it may have had more."""
+    try:
+        return set(read_config(folder / CONFIG).files)
+    except UserError:
+        return set()
+
+
 def write_config(folder: Path, config: PipelineConfig) -> None:
     """``config.json`` of a model folder, whole or not at all."""
     try:
         with replacing(folder / CONFIG) as part:
-            part.write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+            # Left out where it is empty, so that earlier versions read models of one network.
+            values = config.model_dump(mode="json", exclude=None if config.lower else {"lower"})
+            part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{folder / CONFIG}: cannot be written ({error.strerror or error})") from error
 
@@ -185,52 +125,31 @@ def model_folder(model: str | Path) -> Path:
     return registry.model_folder(str(model))
 
 
-def _shapes_of(config: PipelineConfig, modality: Modality) -> dict[str, tuple[int, ...]]:
+def _shapes_of(piece: Piece, modality: Modality) -> dict[str, tuple[int, ...]]:
     """Names and shapes that the network wants, worked out without allocating it.
 
     Raises:
         UserError: the network does not take the modality's tensors.
     """
     with torch.device("meta"):
-        network = build_network(config.network).eval()
+        network = build_network(piece).eval()
         try:
             made = tuple(network(torch.zeros(1, *modality.shape), torch.zeros(1), NO_CONDITION).shape[1:])
         except NotImplementedError:  # a network whose operations have no form without memory; its weights are still checked
             made = modality.shape
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            told = f"network {config.network.name}: does not take {modality.name} tensors of shape {modality.shape}"
+            told = f"network {piece.name}: does not take {modality.name} tensors of shape {modality.shape}"
             raise UserError(f"{told}: {error}") from error
     if made != modality.shape:
-        raise UserError(f"network {config.network.name}: makes {made} of {modality.name} tensors {modality.shape}")
+        raise UserError(f"network {piece.name}: makes {made} of {modality.name} tensors {modality.shape}")
     return {name: tuple(t.shape) for name, t in network.state_dict().items()}
 
 
-def _read_weights(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected the weights of the model")
-    try:
-        with safe_open(path, framework="pt") as stored:
-            shapes = {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
-            _same_architecture(path, shapes, expected)
-            state = {name: stored.get_tensor(name).float() for name in shapes}
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: damaged weights ({error}); expected a whole safetensors file") from error
-    for name, tensor in state.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise UserError(f"{path}: {name} holds NaN or infinity; expected finite weights")
-    return state
+def networks(model: Model) -> list[nn.Module]:
+    """The networks of a model in the order of :attr:`PipelineConfig.files`."""
+    return [model.network, *(part.network for part in (model.parts if isinstance(model, Ranged) else ()))]
 
 
-def _same_architecture(path: Path, found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> None:
-    if missing := sorted(expected.keys() - found.keys()):
-        raise UserError(f"{path}: of another architecture: {missing[0]} and {len(missing) - 1} more are missing")
-    if surplus := sorted(found.keys() - expected.keys()):
-        raise UserError(f"{path}: of another architecture: {surplus[0]} and {len(surplus) - 1} more are not expected")
-    for name, shape in expected.items():
-        if found[name] != shape:
-            raise UserError(f"{path}: of another architecture: {name} is {found[name]}, expected {shape}")
-
-
-def parameters(network: nn.Module) -> int:
-    """Number of weights."""
-    return sum(math.prod(p.shape) for p in network.parameters())
+def parameters(module: nn.Module) -> int:
+    """Number of weights of a network, or of all networks of a model."""
+    return sum(math.prod(p.shape) for p in module.parameters())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
@@ -9,17 +11,27 @@ import torch
 from torch import nn
 
 from cmmulti import registry
-from cmmulti.conditioning import NO_CONDITION, NULL_LABEL, Condition
+from cmmulti.conditioning import NO_CONDITION, Condition
 from cmmulti.config import PieceConfig, RunConfig
 from cmmulti.errors import UserError
 from cmmulti.methods.base import Method
-from cmmulti.modality import DataSource, Modality, TrainingSet
+from cmmulti.modality import Modality
 from cmmulti.model import Model, evaluating
 from cmmulti.pipeline import Pipeline
-from cmmulti.pipeline.folder import Piece, PipelineConfig
+from cmmulti.pipeline.config import Piece, PipelineConfig
 from cmmulti.randomness import key
 from cmmulti.training.data import Examples, measured_sigma_data
+from cmmulti.training.joint import JointExamples, JointOrder
 from cmmulti.training.order import Order
+from cmmulti.training.sources import (
+    Share,
+    build_modality,
+    class_names,
+    data_source,
+    measured,
+    shares,
+    training_examples,
+)
 
 EVALUATION_BATCH = 32
 """Most samples per network call of an exported model: keeps a CPU in its cache and a scan in memory."""
@@ -35,7 +47,8 @@ class Parts:
     method: Method
     model: Model
     teacher: Model | None
-    classes: list[str]
+    classes: dict[str, list[str]]
+    shares: list[Share]
 
 
 def build(config: RunConfig) -> Parts:
@@ -50,26 +63,30 @@ def build(config: RunConfig) -> Parts:
         modality = adopted(modality, init.modality)
     modality = modality.measured(data_source(config))
     settings = modality.settings.model_dump(mode="json")
-    config = config.model_copy(update={"modality": PieceConfig.of(config.modality.name, settings)})
-    examples = training_examples(config, modality)
-    classes = class_names(config, examples.source)
+    config = measured(config.model_copy(update={"modality": PieceConfig.of(config.modality.name, settings)}))
+    parts = shares(config)
+    loaded = [training_examples(part.config, part.modality) for part in parts]
+    classes = {
+        part.name: class_names(part.classes, part.name, examples.source)
+        for part, examples in zip(parts, loaded, strict=True)
+    }
     if config.sigma_data is None:
-        sigma_data = init.config.sigma_data if init is not None else measured_sigma_data(examples)
+        sigma_data = init.config.sigma_data if init is not None else _common([measured_sigma_data(e) for e in loaded])
         config = config.model_copy(update={"sigma_data": sigma_data})
     method = build_method(config)
-    model = build_model(config, method, classes)
-    check_network(model, modality, method.tells_guidance)
+    model = build_model(config, method, parts[0], classes[parts[0].name])
+    for part in parts:
+        check_network(model, part.modality, method.tells_guidance)
     if init is not None:
         copy_weights(init, model, config)
     teacher = load_teacher(config, init)
-    return Parts(config, modality, examples, method, model, teacher, classes)
+    examples = JointExamples(loaded, [part.first_label for part in parts]) if config.joint else loaded[0]
+    return Parts(config, modality, examples, method, model, teacher, classes, parts)
 
 
-def build_modality(config: RunConfig) -> Modality:
-    """The adapter of a resolved config."""
-    kind = registry.load("modalities", config.modality.name)
-    modality: Modality = kind(kind.Settings(**config.modality.settings))
-    return modality
+def _common(deviations: Sequence[float]) -> float:
+    """One standard deviation for several modalities that count alike."""
+    return float(f"{math.sqrt(sum(d * d for d in deviations) / len(deviations)):.6g}")
 
 
 def build_method(config: RunConfig) -> Method:
@@ -79,47 +96,18 @@ def build_method(config: RunConfig) -> Method:
     return method
 
 
-def training_examples(config: RunConfig, modality: Modality) -> Examples:
-    """The train split, checked to hold something."""
-    data = config.data
-    training_set = modality.dataset(data_source(config), "train")
-    if len(training_set) == 0:
-        raise UserError(f"data.name = {data.name!r}: the train split holds nothing")
-    return Examples(training_set, config.trainer.seed, modality.shape, data.on_bad_file == "skip")
-
-
-def data_source(config: RunConfig) -> DataSource:
-    """What the ``data:`` section names, as an adapter takes it."""
-    data = config.data
-    return DataSource(name=data.name, root=data.root, on_bad_file=data.on_bad_file, options=data.options)
-
-
 def adopted(modality: Modality, trained: Modality) -> Modality:
     """``modality`` with what its settings leave open (None) taken from a trained model's."""
     theirs = {k: v for k, v in trained.settings if getattr(modality.settings, k, 0) is None}
     return type(modality)(modality.settings.model_copy(update=theirs))
 
 
-def class_names(config: RunConfig, data: TrainingSet) -> list[str]:
-    """A name per class that the network is told; the data set's own names where it has them."""
-    classes = int(config.network.settings.get("classes", 0) or 0)
-    if not classes:
-        return []
-    highest = int(data.labels.max()) if len(data.labels) else NULL_LABEL
-    if highest >= classes:
-        raise UserError(f"network.classes = {classes}: the data has label {highest}; expected at least {highest + 1}")
-    if highest == NULL_LABEL:
-        raise UserError(f"network.classes = {classes}: the data {config.data.name!r} has no labels; expected 0")
-    names = list(data.class_names)
-    return names if len(names) == classes else [str(i) for i in range(classes)]
-
-
-def pipeline_config(config: RunConfig, method: Method, classes: list[str]) -> PipelineConfig:
-    """What ``config.json`` of the exported model will say."""
+def pipeline_config(config: RunConfig, method: Method, share: Share, classes: list[str]) -> PipelineConfig:
+    """What ``config.json`` of the exported model will say, of one modality of the run."""
     sigma_data = config.sigma_data or 0.5
     form = method.parameterization(sigma_data)
     return PipelineConfig(
-        modality=Piece(name=config.modality.name, settings=config.modality.settings),
+        modality=Piece(name=share.config.modality.name, settings=share.config.modality.settings),
         network=Piece(name=config.network.name, settings=config.network.settings),
         parameterization=Piece(name=form.kind, settings=_settings_of(form)),
         role=method.role,
@@ -129,14 +117,16 @@ def pipeline_config(config: RunConfig, method: Method, classes: list[str]) -> Pi
         levels={n: list(levels) for n, levels in method.sampling_levels(config.sigma_max).items()},
         classes=classes,
         evaluation_batch=EVALUATION_BATCH,
+        modality_index=share.index,
+        first_label=share.first_label,
     )
 
 
-def build_model(config: RunConfig, method: Method, classes: list[str]) -> Model:
+def build_model(config: RunConfig, method: Method, share: Share, classes: list[str]) -> Model:
     """The student with fresh weights that depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(key(config.trainer.seed, "init"))
-        return pipeline_config(config, method, classes).build_model()
+        return pipeline_config(config, method, share, classes).build_model()
 
 
 def check_network(model: Model, modality: Modality, guided: bool = False) -> None:
@@ -166,10 +156,15 @@ def check_network(model: Model, modality: Modality, guided: bool = False) -> Non
 
 
 def load_pipeline(name: str, config: RunConfig) -> Pipeline:
-    """A trained model to start from or to distil, refused unless it is of the same modality."""
+    """A trained model to start from or to distil, refused unless it is one network of the same modality."""
     pipeline = Pipeline.from_pretrained(name)
     if pipeline.config.modality.name != config.modality.name:
         raise UserError(f"{name}: a model of modality {pipeline.config.modality.name!r}; expected {config.modality.name!r}")
+    if pipeline.config.lower:
+        raise UserError(
+            f"{name}: a model of {len(pipeline.config.files)} networks, each for its own noise levels; "
+            "expected one of a single network to start from or to distil"
+        )
     theirs = pipeline.modality.settings.model_dump(mode="json")
     if different := sorted(k for k, v in config.modality.settings.items() if v is not None and theirs.get(k) != v):
         told = ", ".join(f"{k} = {theirs.get(k)!r}, expected {config.modality.settings[k]!r}" for k in different)
@@ -239,10 +234,15 @@ def load_teacher(config: RunConfig, init: Pipeline | None) -> Model | None:
 
 def order_of(parts: Parts) -> Order:
     """The order of a run's examples."""
-    config = parts.config
-    return Order(
-        len(parts.examples), config.trainer.seed, config.data.batch_size, config.trainer.accumulate, config.processes
-    )
+    config, examples = parts.config, parts.examples
+    if isinstance(examples, JointExamples):
+        orders = [_order(len(own), share.config) for own, share in zip(examples.parts, parts.shares, strict=True)]
+        return JointOrder(orders, config.trainer.seed)
+    return _order(len(examples), config)
+
+
+def _order(n: int, config: RunConfig) -> Order:
+    return Order(n, config.trainer.seed, config.data.batch_size, config.trainer.accumulate, config.processes)
 
 
 def parameter_count(module: nn.Module) -> int:

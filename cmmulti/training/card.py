@@ -8,6 +8,7 @@ from cmmulti.config import RunConfig
 from cmmulti.modality import Modality
 from cmmulti.model import Model
 from cmmulti.pipeline.folder import parameters
+from cmmulti.ranged import Ranged
 from cmmulti.registry import load
 from cmmulti.training.folder import RunRecord
 
@@ -45,7 +46,7 @@ def model_card(
         "data": f"{config.data.name}, train split" + (f", {record.examples} examples" if record.examples else ""),
         "classes": ", ".join(record.classes) or "none",
         "method": f"{config.method.name} ({paper})",
-        "network": f"{config.network.name}, {parameters(model.network)} parameters",
+        "network": f"{config.network.name}, {parameters(model)} parameters{_ranges(model)}",
         "steps": f"{step} of {config.trainer.max_steps}, {images} images in batches of {config.data.batch_size}",
         "weights": f"average {profile}" if profile != "raw" else "raw, no average",
         "sigma_data, sigma_max": f"{config.sigma_data:g}, {config.sigma_max:g}",
@@ -65,6 +66,14 @@ def model_card(
         f"{_licence(config.data.name, record)}\n\n"
         "Research use. Not a medical device, and not a source of evidence about any person.\n"
     )
+
+
+def _ranges(model: Model) -> str:
+    """Which noise levels each of several networks serves."""
+    if not isinstance(model, Ranged):
+        return ""
+    ends = ", ".join(f"up to sigma = {limit:g}" for limit in model.limits)
+    return f" in {len(model.limits) + 1} networks: {ends}, and above"
 
 
 def _licence(data: str, record: RunRecord) -> str:

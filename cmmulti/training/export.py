@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -10,10 +10,13 @@ from torch import Tensor
 
 from cmmulti.config import RunConfig, read_yaml, resolve
 from cmmulti.errors import UserError
+from cmmulti.methods.base import Budget, Method
 from cmmulti.model import Model
-from cmmulti.pipeline import Pipeline
+from cmmulti.pipeline import Pipeline, PipelineConfig
+from cmmulti.pipeline.config import LowerNetwork
+from cmmulti.ranged import joined
 from cmmulti.training import checkpoint, snapshots
-from cmmulti.training.build import build_method, build_modality, pipeline_config
+from cmmulti.training.build import build_method, build_modality, load_pipeline, pipeline_config
 from cmmulti.training.callbacks.log_file import read
 from cmmulti.training.card import model_card
 from cmmulti.training.folder import CONFIG, LOG, RunRecord, read_record
@@ -48,16 +51,11 @@ def export(
         sigma_rel: in place of ``profile``, a power-function average of this relative width, made of the run's snapshots.
 
     Raises:
-        UserError: ``run`` is no run, has no whole checkpoint, tracks no such average, has no snapshots to make one of, or
-            made several networks.
+        UserError: ``run`` is no run, has no whole checkpoint, tracks no such average or has no snapshots to make one of;
+            or the model is gone whose network serves some noise levels.
     """
     config, record = read_run(run)
     method = build_method(config)
-    if method.networks > 1:
-        raise UserError(
-            f"{run}: method {config.method.name} makes {method.networks} networks, each for its own noise levels; "
-            "expected a method of one network, which is what a model folder holds"
-        )
     found = checkpoint.newest(run, say)
     if found is None:
         raise UserError(f"{run}: no checkpoint (step-*.ckpt) to export yet")
@@ -81,11 +79,38 @@ def export(
     for name, tensor in model.network.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
             raise UserError(f"{path}: {name} of {chosen} holds NaN or infinity; nothing was exported")
+    if method.networks > 1:
+        try:
+            model, settings = assembled(config, method, model, settings, state["method"])
+        except UserError as error:
+            raise UserError(f"{run}: some noise levels are served by the model that it started from: {error}") from error
     modality = build_modality(config)
     card = model_card(config, record, modality, model, state["step"], chosen, out.name, seconds_of(run, state["step"]))
     pipeline = Pipeline(model.eval(), modality, settings, card)
     pipeline.save_pretrained(out, half)
     return pipeline
+
+
+def assembled(
+    config: RunConfig, method: Method, student: Model, settings: PipelineConfig, state: Mapping[str, Tensor]
+) -> tuple[Model, PipelineConfig]:
+    """The trained ``student`` and the other networks that its method exports, as one model with its settings.
+
+    Args:
+        method: not set up yet. settings: of the student alone. state: the method's own, from a checkpoint.
+    """
+    name = config.teacher or config.init
+    source = None if name is None else load_pipeline(name, config)
+    teacher = None if source is None else source.model
+    method.setup(student, teacher, Budget(config.trainer.max_steps, config.data.batch_size))
+    method.load_state_dict(state, strict=False)
+    spans = method.exported(student)
+    parts = []
+    for model, _, high in spans:
+        told = source.config if source is not None and model is teacher else settings
+        parts.append(LowerNetwork(sigma_high=high, network=told.network, parameterization=told.parameterization))
+    top = {"network": parts[-1].network, "parameterization": parts[-1].parameterization}
+    return joined(spans), settings.model_copy(update={**top, "lower": parts[:-1]})
 
 
 def seconds_of(run: Path, step: int) -> float:

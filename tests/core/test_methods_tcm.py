@@ -1,7 +1,6 @@
 """TCM's second stage against values worked out from its paper and code."""
 
 import copy
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +13,6 @@ from cmmulti.model import Model
 from cmmulti.parameterization import EDM
 from cmmulti.testing.gaussian import Gaussian, gaussian_model
 from cmmulti.testing.methods import check_method
-from cmmulti.training import export
 
 PRIOR = Gaussian.isotropic((1, 1), 0.25)
 BUDGET = Budget(100, 8)
@@ -96,14 +94,6 @@ def test_what_is_exported_is_the_pair():
     assert [(e.sigma_low, e.sigma_high) for e in pair] == [(0.0, 2.0), (2.0, 80.0)]
     assert pair[0].model is method.teacher
     assert pair[1].model is model
-
-
-def test_a_folder_of_one_network_is_refused(monkeypatch, tmp_path):
-    config = SimpleNamespace(method=SimpleNamespace(name="tcm", settings={}))
-    monkeypatch.setattr(export, "read_run", lambda run: (config, None))
-    with pytest.raises(UserError, match="method tcm makes 2 networks, each for its own noise levels"):
-        export.export(tmp_path, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
 
 
 def test_what_it_refuses():

@@ -6,6 +6,7 @@ import torch
 
 from cmmulti.model import Model
 from cmmulti.pipeline.folder import PipelineConfig
+from cmmulti.ranged import joined
 from cmmulti.training.export import load_average
 from cmmulti.training.module import TrainingModule
 
@@ -18,9 +19,10 @@ class Average:
         self._model: Model | None = None
 
     def of(self, module: TrainingModule, profile: str | None = None) -> Model:
-        """The average called ``profile``, or the one that will be exported. All processes of a sharded run call this."""
+        """The average called ``profile``, or the one that will be exported, beside the method's other networks where it has
+        several. All processes of a sharded run call this."""
         if self._model is None:
             with torch.random.fork_rng(devices=[]):
                 self._model = self.config.build_model().to(module.device).eval()
         load_average(module, self._model, profile or module.config.ema.export or "raw")
-        return self._model
+        return joined(module.method.exported(self._model)).eval()

@@ -1,0 +1,126 @@
+"""What ``config.json`` of a model folder says, and the model that it describes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import nn
+
+from cmmulti import registry
+from cmmulti.config.checking import checked
+from cmmulti.errors import UserError
+from cmmulti.modality import Modality
+from cmmulti.model import Model, Role
+from cmmulti.noise import SIGMA_MAX
+from cmmulti.parameterization import Parameterization, parameterization
+from cmmulti.ranged import Span, joined
+
+FORMAT = 1
+WEIGHTS, LOWER = "model.safetensors", "lower-{}.safetensors"
+
+
+class Piece(BaseModel):
+    """A registered piece and its settings."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class LowerNetwork(BaseModel):
+    """A network that serves the levels below ``sigma_high``, down to those of the one before it."""
+
+    model_config = ConfigDict(extra="forbid")
+    sigma_high: float = Field(gt=0, allow_inf_nan=False)
+    network: Piece
+    parameterization: Piece
+
+
+class PipelineConfig(BaseModel):
+    """What ``config.json`` holds.
+
+    ``levels``: searched noise levels per number of steps; others are computed. ``classes``: a name per label.
+    ``evaluation_batch``: most samples per network call. ``sigma_data``: standard deviation of the training tensors.
+    ``lower``: networks that serve lower levels in place of ``network``, from the lowest. ``modality_index``: what a network
+    of several modalities is told for this one; its labels begin at ``first_label`` among those of all.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    format: int = FORMAT
+    name: str = "unnamed"
+    modality: Piece
+    network: Piece
+    parameterization: Piece
+    role: Role
+    method: str = ""
+    sigma_data: float = Field(0.5, gt=0, allow_inf_nan=False)
+    sigma_max: float = Field(SIGMA_MAX, gt=0, le=1e6, allow_inf_nan=False)
+    levels: dict[int, list[float]] = Field(default_factory=dict)
+    classes: list[str] = Field(default_factory=list)
+    evaluation_batch: int | None = Field(32, ge=1)
+    lower: list[LowerNetwork] = Field(default_factory=list)
+    modality_index: int | None = Field(None, ge=0)
+    first_label: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _same_classes(self) -> PipelineConfig:
+        for piece in self.files.values():
+            known = piece.settings.get("classes", len(self.classes))
+            if self.modality_index is not None and self.first_label + len(self.classes) <= known:
+                continue  # other modalities have the others
+            if self.classes and known != len(self.classes):
+                raise ValueError(
+                    f"classes: expected as many names as network.settings.classes = {known}, got {len(self.classes)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _ascending(self) -> PipelineConfig:
+        ends = [*(part.sigma_high for part in self.lower), self.sigma_max]
+        if any(low >= high for low, high in zip(ends[:-1], ends[1:], strict=True)):
+            raise ValueError(f"lower: expected ascending sigma_high below sigma_max = {self.sigma_max:g}, got {ends[:-1]}")
+        return self
+
+    @property
+    def files(self) -> dict[str, Piece]:
+        """The file of each network's weights, and the network: that of the highest levels, then from the lowest."""
+        return {WEIGHTS: self.network} | {LOWER.format(i): part.network for i, part in enumerate(self.lower, 1)}
+
+    def build_modality(self) -> Modality:
+        adapter = registry.load("modalities", self.modality.name)
+        modality: Modality = adapter(checked(adapter.Settings, self.modality.settings, f"modality {self.modality.name}"))
+        return modality
+
+    def build_model(self) -> Model:
+        """The model with fresh weights."""
+        top = LowerNetwork(sigma_high=self.sigma_max, network=self.network, parameterization=self.parameterization)
+        spans: list[Span] = []
+        for part in (*self.lower, top):
+            network, form = build_network(part.network), build_form(part.parameterization, part.sigma_high)
+            model = Model(network, form, self.role, part.sigma_high, self.evaluation_batch)
+            spans.append((model, spans[-1][2] if spans else form.sigma_boundary, part.sigma_high))
+        return joined(spans)
+
+
+def build_form(piece: Piece, sigma_max: float) -> Parameterization:
+    """The parameterization of that name, refused where it gives no numbers at ``sigma_max``."""
+    try:
+        form = parameterization(piece.name, **piece.settings)
+        finite = all(bool(c.isfinite().all()) for c in form.coefficients(torch.tensor([sigma_max])))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"parameterization {piece.name}: {error} (settings {piece.settings})") from error
+    if not finite:
+        raise UserError(f"parameterization {piece.name}: settings {piece.settings} give no finite coefficients")
+    return form
+
+
+def build_network(piece: Piece) -> nn.Module:
+    """The registered network of that name; a setting it does not know, or cannot take, is the user's error."""
+    maker = registry.load("networks", piece.name)
+    try:
+        network: nn.Module = maker(**piece.settings)
+    except (TypeError, ValueError, KeyError, IndexError, StopIteration, ZeroDivisionError, RuntimeError) as error:
+        raise UserError(f"network {piece.name}: {error or type(error).__name__} (settings {piece.settings})") from error
+    return network
