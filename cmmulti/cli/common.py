@@ -61,8 +61,16 @@ def add_sampling(parser: argparse.ArgumentParser, steps: int) -> None:
         "--seed", type=seed, default=0, metavar="S", help="of the first sample; the others follow (default: 0)"
     )
     parser.add_argument("--label", metavar="CLASS", help="a class by number or name, for models that know classes")
-    parser.add_argument("--sampler", choices=("multistep", "euler", "heun"), help="default: the one that suits the model")
+    add_sampler(parser, "default: the one that suits the model")
     add_device(parser)
+
+
+def add_sampler(parser: argparse.ArgumentParser, default: str) -> None:
+    """``--sampler``; ``default`` says what serves without it."""
+    names = (
+        "multistep; for teachers euler, heun, dpm-solver++ or stochastic-heun:churn=40,lowest=0.05,highest=50,noise=1.003"
+    )
+    parser.add_argument("--sampler", metavar="NAME", help=f"{names} ({default})")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

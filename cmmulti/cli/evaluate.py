@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cmmulti.cli.common import add_device, add_model, add_out, seed, whole
+from cmmulti.cli.common import add_device, add_model, add_out, add_sampler, seed, whole
 from cmmulti.cli.task_options import TaskHelp
 
 DESCRIPTION = """\
@@ -57,6 +57,13 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         "--steps", type=whole, nargs="+", default=[1, 2, 4], metavar="N", help="numbers of steps (default: 1 2 4)"
     )
     parser.add_argument("--teacher", metavar="MODEL", help="a denoising teacher to stand beside the model")
+    add_sampler(parser, "of denoising teachers; default: heun")
+    parser.add_argument(
+        "--guidance",
+        type=float,
+        metavar="W",
+        help="weight of classifier-free guidance, for teachers and for students that hear it",
+    )
     parser.add_argument(
         "--seed", type=seed, default=0, metavar="S", help="of the first sample; the others follow (default: 0)"
     )
@@ -91,6 +98,7 @@ def run(args: argparse.Namespace) -> None:
     from cmmulti.cli.common import announce, device, stoppable, typed
     from cmmulti.cli.task_options import task_options
     from cmmulti.errors import UserError
+    from cmmulti.evaluation.generation import Sampling
     from cmmulti.evaluation.request import Request, evaluate
     from cmmulti.evaluation.task import task_called
     from cmmulti.pipeline import Pipeline
@@ -127,6 +135,7 @@ def run(args: argparse.Namespace) -> None:
                 "search_levels",
             )
         },
+        how=Sampling(args.sampler, args.guidance),
         classifier_steps=args.classifier_steps,
         overwrite=args.overwrite,
     )

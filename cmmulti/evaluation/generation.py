@@ -16,9 +16,41 @@ from cmmulti.evaluation.neighbours import memorisation, precision_recall
 from cmmulti.evaluation.sets import RealSet, clamped, round_trip
 from cmmulti.evaluation.statistics import Estimate, bootstrap, frechet_distance, proportion
 from cmmulti.pipeline import Pipeline
+from cmmulti.samplers.ode import Heun
 
 TEACHER_STEPS = 18
 """Levels of Heun's method that cost 35 evaluations, as published figures of teachers do."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How samples are made where that is not left to the models.
+
+    ``sampler``: of denoising teachers, the others have one. ``guidance``: weight of classifier-free guidance, where a model
+    can be guided.
+    """
+
+    sampler: str | None = None
+    guidance: float | None = None
+
+    def of(self, pipeline: Pipeline) -> Sampling:
+        """What of this goes for one model."""
+        return Sampling(
+            self.sampler if pipeline.model.role == "teacher" else None,
+            self.guidance if pipeline.can_be_guided else None,
+        )
+
+    def teacher_steps(self, pipeline: Pipeline) -> int:
+        """Levels that cost a teacher 35 evaluations, guidance not counted: 18 of Heun's method, 35 of the others."""
+        return TEACHER_STEPS if isinstance(pipeline.sampler(self.sampler), Heun) else 2 * TEACHER_STEPS - 1
+
+    def named(self, name: str) -> str:
+        """A row's name that tells of it."""
+        told = [name, *([self.sampler] if self.sampler else [])]
+        return ", ".join(told if self.guidance is None else [*told, f"guidance {self.guidance:g}"])
+
+
+THEIR_OWN = Sampling()
 
 
 @dataclass(frozen=True)
@@ -134,12 +166,22 @@ class SampleSet:
         )
 
 
-def generate(name: str, pipeline: Pipeline, n: int, steps: int, seed: int, through: bool) -> SampleSet:
+def generate(
+    name: str, pipeline: Pipeline, n: int, steps: int, seed: int, through: bool, how: Sampling = THEIR_OWN
+) -> SampleSet:
     """:func:`sampled` at the model's own levels of ``steps`` steps."""
-    return sampled(name, pipeline, n, pipeline.levels(steps), seed, through)
+    return sampled(name, pipeline, n, pipeline.levels(steps), seed, through, how)
 
 
-def sampled(name: str, pipeline: Pipeline, n: int, levels: Sequence[float], seed: int, through: bool) -> SampleSet:
+def sampled(
+    name: str,
+    pipeline: Pipeline,
+    n: int,
+    levels: Sequence[float],
+    seed: int,
+    through: bool,
+    how: Sampling = THEIR_OWN,
+) -> SampleSet:
     """``n`` samples from seeds ``seed .. seed + n - 1``, every class in turn where the model knows classes.
 
     ``through``: items show something else than the tensors, so that features see ``encode(decode(x))``. Where several
@@ -147,13 +189,14 @@ def sampled(name: str, pipeline: Pipeline, n: int, levels: Sequence[float], seed
     """
     seeds, classes = list(range(seed, seed + n)), len(pipeline.config.classes)
     labels: list[int | None] | None = [i % classes for i in range(n)] if classes else None
+    own = how.of(pipeline)
     began = time.perf_counter()
-    made = pipeline.generate(seeds, levels, labels)
+    made = pipeline.generate(seeds, levels, labels, own.sampler, guidance=own.guidance)
     x = clamped(pipeline.modality, made.x.float().cpu())
     seconds = time.perf_counter() - began
     shown = round_trip(pipeline.modality, x, seeds) if through else x
     asked = None if labels is None else torch.tensor(labels, dtype=torch.int64)
-    return SampleSet(name, x, shown, asked, seeds, len(levels), made.nfe, seconds)
+    return SampleSet(own.named(name), x, shown, asked, seeds, len(levels), made.nfe, seconds)
 
 
 def _equal_parts(x: Tensor, size: int) -> list[Tensor]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cmmulti.errors import UserError
 from cmmulti.evaluation.classifier import Training
-from cmmulti.evaluation.generation import sampled
+from cmmulti.evaluation.generation import THEIR_OWN, Sampling, sampled
 from cmmulti.evaluation.statistics import frechet_distance
 from cmmulti.evaluation.study import features_of, real_data
 from cmmulti.modality import DataSource
@@ -28,6 +28,7 @@ def with_searched_levels(
     cache: Path,
     training: Training,
     tell: Callable[[str], None],
+    how: Sampling = THEIR_OWN,
 ) -> Pipeline:
     """The same model with the levels of 2 to ``steps`` steps whose samples are nearest to the training set.
 
@@ -46,7 +47,7 @@ def with_searched_levels(
     real = features(data.shown.x)
 
     def quality(levels: list[float]) -> float:
-        samples = sampled("model", pipeline, n, levels, seed, data.through)
+        samples = sampled("model", pipeline, n, levels, seed, data.through, how)
         distance = frechet_distance(real, features(samples.shown))
         tell(f"levels {', '.join(f'{level:.3g}' for level in levels)}: Fréchet distance {distance:.4g}")
         return distance

@@ -16,6 +16,7 @@ from cmmulti.errors import UserError
 from cmmulti.evaluation.card import write_figures
 from cmmulti.evaluation.classifier import Training
 from cmmulti.evaluation.features import ClassifierFeatures
+from cmmulti.evaluation.generation import THEIR_OWN, Sampling
 from cmmulti.evaluation.levels import with_searched_levels
 from cmmulti.evaluation.study import Study, label_features, study, teacher_steps
 from cmmulti.evaluation.tables import flat_metrics, generation_sections, task_sections, title
@@ -28,6 +29,7 @@ from cmmulti.pipeline.processes import is_main
 from cmmulti.report.folder import ResultFolder, check_free
 from cmmulti.report.results import Output, Results
 from cmmulti.report.sections import Section
+from cmmulti.samplers.named import sampler_named
 
 Tell = Callable[[str], None]
 
@@ -40,7 +42,8 @@ class Request:
         pipeline, teacher: loaded models. model: what the first was called. data: the folder that holds the data sets.
         out: the result folder. dataset: a data set's name; None takes the one that the model's card names.
         data_option: ``KEY=VALUE`` lines for it. split: the held-out part. n: samples per row, or most items of a task.
-        steps: numbers of steps. seed: of the first sample. task, options: a task instead of free samples.
+        steps: numbers of steps. seed: of the first sample. how: samplers and guidance of free samples.
+        task, options: a task instead of free samples.
         tune, tune_n: see :func:`cmmulti.evaluation.tuning.tuned`. card: whether the model's card is to hold the figures.
         search_levels: whether the levels of several steps are searched first; with ``card`` the model keeps them.
         command: as it was typed.
@@ -57,6 +60,7 @@ class Request:
     n: int = 1000
     steps: Sequence[int] = (1, 2, 4)
     seed: int = 0
+    how: Sampling = THEIR_OWN
     task: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     tune: Sequence[str] = ()
@@ -94,12 +98,21 @@ def _samples(request: Request, tell: Tell) -> Path | None:
     training = Training(request.classifier_steps)
     if request.search_levels:
         pipeline = with_searched_levels(
-            pipeline, source, max(request.steps), request.n, request.seed, classifiers(request.out), training, tell
+            pipeline,
+            source,
+            max(request.steps),
+            request.n,
+            request.seed,
+            classifiers(request.out),
+            training,
+            tell,
+            request.how,
         )
     models: list[tuple[str, Pipeline, Sequence[int]]] = [("model", pipeline, request.steps)]
     if teacher is not None:
-        models.append(("teacher", teacher, teacher_steps(teacher)))
-    result = study(models, source, request.split, request.n, request.seed, classifiers(request.out), training, tell)
+        models.append(("teacher", teacher, teacher_steps(teacher, request.how)))
+    kept = classifiers(request.out)
+    result = study(models, source, request.split, request.n, request.seed, kept, training, tell, request.how)
     if result is None:
         return None
     results = Results(
@@ -257,8 +270,22 @@ def classifiers(out: Path) -> Path:
 def _check(request: Request) -> None:
     if not request.data.is_dir():
         raise UserError(f"{request.data}: expected the folder that holds the data sets")
+    _check_sampling(request)
     if is_main():
         check_free(request.out, request.overwrite)
+
+
+def _check_sampling(request: Request) -> None:
+    """A sampler or a weight that nothing would follow is refused, and a wrong name before anything is sampled."""
+    models, how = [m for m in (request.pipeline, request.teacher) if m is not None], request.how
+    if request.task is not None and how != THEIR_OWN:
+        raise UserError("evaluate: --sampler and --guidance are for free samples; expected none with --task")
+    if how.sampler is not None:
+        sampler_named(how.sampler)
+        if all(m.model.role != "teacher" for m in models):
+            raise UserError(f"--sampler {how.sampler}: expected none: there is no denoising teacher among the models")
+    if how.guidance is not None and not any(m.can_be_guided for m in models):
+        models[0].check_guidance(how.guidance)
 
 
 def pairs(lines: Sequence[str], flag: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from cmmulti.errors import UserError
 from cmmulti.evaluation.classifier import Training, cached_classifier
 from cmmulti.evaluation.features import ClassifierFeatures, Features, PrincipalComponents
-from cmmulti.evaluation.generation import TEACHER_STEPS, Figures, SampleSet, Yardstick, generate
+from cmmulti.evaluation.generation import THEIR_OWN, Figures, SampleSet, Sampling, Yardstick, generate
 from cmmulti.evaluation.sets import RealSet, draw, needs_round_trip, round_trip
 from cmmulti.evaluation.statistics import Estimate, proportion
 from cmmulti.modality import DataSource, Modality, Split, TrainingSet
@@ -69,12 +69,14 @@ def study(
     cache: Path,
     training: Training,
     tell: Callable[[str], None],
+    how: Sampling = THEIR_OWN,
 ) -> Study | None:
     """Figures of every model on ``source``; None on processes other than the first.
 
     Args:
         models: (name, pipeline, numbers of steps); the first one's modality reads the data. split: the held-out part.
         n: samples per row, and at most as many real items beside them. cache: where classifiers are kept. tell: progress.
+        how: samplers and guidance.
     """
     if n < FEWEST:
         raise UserError(f"n: expected at least {FEWEST} samples for figures with a meaning, got {n}")
@@ -85,7 +87,7 @@ def study(
     for name, pipeline, steps in models:
         for s in steps:
             tell(f"sampling {n} with {name} in {s} step{'s' * (s > 1)}")
-            sets.append(generate(name, pipeline, n, s, seed, data.through))
+            sets.append(generate(name, pipeline, n, s, seed, data.through, how))
     if not is_main():
         return None
     tell("measuring")
@@ -162,11 +164,11 @@ def classifier_features(
     return ClassifierFeatures(cached_classifier(cache, identity, known, classes, training))
 
 
-def teacher_steps(pipeline: Pipeline) -> list[int]:
-    """Levels for the teacher's row: 18, 35 evaluations, by Heun's method."""
+def teacher_steps(pipeline: Pipeline, how: Sampling = THEIR_OWN) -> list[int]:
+    """Levels for the teacher's row: as many as cost 35 evaluations, 18 by Heun's method."""
     if pipeline.model.role != "teacher":
         raise UserError(f"teacher: expected a denoising teacher, got a {pipeline.model.role} model")
-    return [TEACHER_STEPS]
+    return [how.teacher_steps(pipeline)]
 
 
 def _notes(data: RealData, features: Features, n: int) -> list[str]:

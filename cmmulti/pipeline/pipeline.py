@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cmmulti.conditioning import NO_CONDITION, Condition
+from cmmulti.conditioning import NO_CONDITION, NULL_LABEL, Condition
 from cmmulti.config.checking import checked
-from cmmulti.errors import UserError, unknown_name
+from cmmulti.errors import UserError
 from cmmulti.media import Media
 from cmmulti.modality import Assignment, Item, Modality
 from cmmulti.model import Model
@@ -23,10 +23,7 @@ from cmmulti.pipeline.outcome import Outcome
 from cmmulti.pipeline.processes import gathered, my_share
 from cmmulti.randomness import SampleRandomness
 from cmmulti.samplers.base import Callback, Sampler, Samples
-from cmmulti.samplers.multistep import Multistep
-from cmmulti.samplers.ode import Euler, Heun
-
-SAMPLERS: dict[str, type[Sampler]] = {"multistep": Multistep, "euler": Euler, "heun": Heun}
+from cmmulti.samplers.named import sampler_named
 
 
 class Pipeline:
@@ -93,7 +90,7 @@ class Pipeline:
         for first in range(mine.start, mine.stop, batch):
             part = slice(first, min(first + batch, mine.stop))
             randomness = SampleRandomness(seeds[part])
-            condition = self._condition(chosen[part], guidance)
+            condition = self.condition(chosen[part], guidance)
             samples = walker.sample(self.model, (len(randomness), *self.modality.shape), levels, randomness, condition)
             nfe = samples.nfe
             parts.append(samples.x)
@@ -114,8 +111,9 @@ class Pipeline:
 
         Args:
             steps: noise levels visited. levels: those levels themselves instead. label: one class for all; a model that
-                knows classes otherwise takes class ``seed mod classes``. sampler: ``multistep`` for a consistency model,
-                ``heun`` for a teacher, ``euler``. guidance: weight of classifier-free guidance, teachers only.
+                knows classes otherwise takes class ``seed mod classes``. sampler: one of ``cmmulti.samplers.named``; by
+                default ``multistep`` for a consistency model and ``heun`` for a teacher. guidance: weight of
+                classifier-free guidance, teachers only.
         """
         if n < 1:
             raise UserError(f"n: expected at least 1, got {n}")
@@ -202,11 +200,9 @@ class Pipeline:
         return self.modality.render(panels, reference, mark)
 
     def sampler(self, name: str | None = None) -> Sampler:
-        """The sampler of that name, or the model's own."""
-        name = self.sampler_name(name)
-        if name not in SAMPLERS:
-            raise unknown_name("sampler", name, SAMPLERS)
-        return SAMPLERS[name]()
+        """The sampler of that name (with its settings, as :func:`~cmmulti.samplers.named.sampler_named` reads them), or the
+        model's own."""
+        return sampler_named(self.sampler_name(name))
 
     def sampler_name(self, name: str | None = None) -> str:
         """By default Heun for a teacher and multistep sampling for the others."""
@@ -229,7 +225,7 @@ class Pipeline:
         parts = assignment.shape[0]
         randomness = SampleRandomness([(seed, part) for part in range(parts)] if parts > 1 else [seed])
         start = assignment.start(randomness.child("start")) if callable(assignment.start) else assignment.start
-        condition = self._condition(self.labels_for([seed] * parts, [label] * parts), None)
+        condition = self.condition(self.labels_for([seed] * parts, [label] * parts), None)
         if start is not None and not levels:
             raise UserError("levels: expected at least one noise level, got none")
         samples = self.sampler(sampler).sample(
@@ -250,21 +246,32 @@ class Pipeline:
             raise UserError(f"steps: expected at least 1, got {steps}")
         return list(assignment.levels(steps)) if assignment.levels is not None else self.levels(steps)
 
-    def _condition(self, labels: Sequence[int | None], guidance: float | None) -> Condition:
+    def condition(self, labels: Sequence[int | None], guidance: float | None = None) -> Condition:
+        """What the network is told of samples of these classes: these, and which of several modalities they are of."""
         if guidance is not None:
-            self._check_guidance(guidance)
+            self.check_guidance(guidance)
+        index = self.config.modality_index
+        modality = None if index is None else torch.full((len(labels),), index, dtype=torch.int64)
         if not self.config.classes:
-            return NO_CONDITION
-        label = torch.tensor([-1 if v is None else v for v in labels], dtype=torch.int64)
+            return NO_CONDITION if modality is None else Condition(modality=modality)
+        first = self.config.first_label
+        label = torch.tensor([NULL_LABEL if v is None else first + v for v in labels], dtype=torch.int64)
         weight = None if guidance is None else torch.full((len(label),), guidance)
-        return Condition(label=label, guidance=weight)
+        return Condition(label=label, guidance=weight, modality=modality)
 
-    def _check_guidance(self, weight: float) -> None:
+    @property
+    def can_be_guided(self) -> bool:
+        """Whether a guidance weight means something: to a teacher that knows classes, or a network that hears it."""
+        told = self.model.role == "teacher" or bool(self.config.network.settings.get("guided"))
+        return bool(self.config.classes) and told
+
+    def check_guidance(self, weight: float) -> None:
+        """Refuse a weight that the model cannot follow."""
         if not math.isfinite(weight):
             raise UserError(f"guidance: expected a finite weight, got {weight}")
         if not self.config.classes:
             raise UserError(f"guidance: expected none, got {weight:g}: this model knows no classes to be guided by")
-        if self.model.role != "teacher" and not self.config.network.settings.get("guided"):
+        if not self.can_be_guided:
             raise UserError(f"guidance: expected none, got {weight:g}: this model is no denoising teacher")
 
     def _item(self, source: str | Path | Item) -> Item:

@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from cmmulti.parameterization import DDPM, EDM, KINDS, Consistency, Flow, TrigFlow
-from cmmulti.pipeline.pipeline import SAMPLERS as PIPELINES_SAMPLERS
 from cmmulti.problems.admm import ADMM
 from cmmulti.problems.base import Solver
 from cmmulti.problems.pnp_cm import PnPCM
 from cmmulti.problems.proximal_cg import ProximalCG
+from cmmulti.samplers.dpm_solver import DPMSolver
 from cmmulti.samplers.multistep import Multistep
-from cmmulti.samplers.ode import Euler, Heun
+from cmmulti.samplers.named import SAMPLERS as NAMED
+from cmmulti.samplers.ode import Euler, Heun, StochasticHeun
 from cmmulti.testing import SamplerCase, Suite, check_parameterization, check_sampler, check_solver
 from cmmulti.testing.tiny import solvers
 
@@ -37,11 +38,13 @@ SAMPLERS = {
     "multistep": SamplerCase(Multistep(), "consistency"),
     "euler": SamplerCase(Euler(), "teacher"),
     "heun": SamplerCase(Heun(), "teacher"),
+    "stochastic-heun": SamplerCase(StochasticHeun(), "teacher"),
+    "dpm-solver++": SamplerCase(DPMSolver(), "teacher"),
 }
 
 
 def test_every_sampler_is_here():
-    assert {name: type(case.sampler) for name, case in SAMPLERS.items()} == PIPELINES_SAMPLERS
+    assert {name: type(case.sampler) for name, case in SAMPLERS.items()} == NAMED
 
 
 def test_every_parameterization_is_here():

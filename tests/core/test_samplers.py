@@ -9,8 +9,10 @@ from cmmulti.errors import UserError
 from cmmulti.noise import check_levels, few_step_levels, karras
 from cmmulti.parameterization import Consistency, TrigFlow
 from cmmulti.randomness import SampleRandomness
+from cmmulti.samplers.dpm_solver import DPMSolver
 from cmmulti.samplers.multistep import Multistep
-from cmmulti.samplers.ode import Euler, Heun
+from cmmulti.samplers.named import sampler_named
+from cmmulti.samplers.ode import Euler, Heun, StochasticHeun
 from cmmulti.testing.gaussian import Gaussian, gaussian_model
 
 SHAPE = (2, 3)
@@ -29,7 +31,9 @@ def error_of(sampler, n):
     return float((got - PRIOR.trajectory(80 * z, 80.0)).norm())
 
 
-@pytest.mark.parametrize(("sampler", "order", "n"), [(Euler(), 1, 120), (Heun(), 2, 60)], ids=["euler", "heun"])
+@pytest.mark.parametrize(
+    ("sampler", "order", "n"), [(Euler(), 1, 120), (Heun(), 2, 60), (DPMSolver(), 2, 120)], ids=["euler", "heun", "dpm"]
+)
 def test_ode_solvers_converge_at_their_order(sampler, order, n):
     ratio = error_of(sampler, n) / error_of(sampler, 2 * n)
     assert math.log2(ratio) == pytest.approx(order, abs=0.25)
@@ -79,7 +83,11 @@ def test_samples_follow_the_prior():
         assert (torch.cov(x.T) - prior.covariance).abs().max() < 4.5 * 0.25 * math.sqrt(2 / n)
 
 
-@pytest.mark.parametrize(("sampler", "nfe"), [(Multistep(), 6), (Euler(), 6), (Heun(), 11)], ids=["multi", "euler", "heun"])
+@pytest.mark.parametrize(
+    ("sampler", "nfe"),
+    [(Multistep(), 6), (Euler(), 6), (Heun(), 11), (StochasticHeun(), 11), (DPMSolver(), 6)],
+    ids=["multistep", "euler", "heun", "stochastic-heun", "dpm"],
+)
 def test_evaluations_are_counted(sampler, nfe):
     model = gaussian_model(PRIOR)
     assert sampler.sample(model, (2, *SHAPE), karras(6), SampleRandomness(range(2))).nfe == nfe
@@ -109,3 +117,58 @@ def test_karras_grid():
 def test_few_step_levels_decrease(n):
     for top in (80.0, 20.0, 1.0, 0.1):
         assert len(check_levels(few_step_levels(n, top), top)) == n
+
+
+def test_churn_leaves_the_marginals():
+    """Noise raises the level by g and the step goes down from there: on a prior that is known, the spread stays its own."""
+    n, prior = 4000, Gaussian.random((1, 4), seed=5)
+    sampler = StochasticHeun(churn=1e9, lowest=0.0, highest=80.0, noise=1.0)
+    x = sampler.sample(gaussian_model(prior), (n, 1, 4), karras(40), SampleRandomness(range(n))).x.flatten(1).double()
+    assert (x.mean(0) - prior.mean.flatten()).abs().max() < 4.5 * 0.5 / math.sqrt(n) + 0.005
+    assert (torch.cov(x.T) - prior.covariance).abs().max() < 4.5 * 0.25 * math.sqrt(2 / n) + 0.005
+
+
+def test_without_churn_it_is_heuns_method():
+    model, z = gaussian_model(PRIOR), start()
+    want = Heun().sample(model, z, karras(9), SampleRandomness(range(5)))
+    for still in (StochasticHeun(churn=0.0), StochasticHeun(highest=0.04)):
+        got = still.sample(model, z, karras(9), SampleRandomness(range(5)))
+        assert torch.equal(got.x, want.x)
+        assert got.nfe == want.nfe
+
+
+def test_churn_never_asks_above_the_first_level():
+    told = []
+    sampler = StochasticHeun(churn=1e9, highest=1e9)
+    model = gaussian_model(PRIOR, sigma_max=3.0)
+    sampler.sample(model, start(), [3.0, 2.9, 1.0], SampleRandomness(range(5)), callback=lambda s: told.append(s.sigma))
+    assert told == pytest.approx([3.0, 2.9, 3.0, 1.0, math.sqrt(2)])
+
+
+@pytest.mark.parametrize(
+    ("text", "sampler"),
+    [
+        ("heun", Heun()),
+        ("dpm-solver++", DPMSolver()),
+        ("stochastic-heun", StochasticHeun(40.0, 0.05, 50.0, 1.003)),
+        ("stochastic-heun:churn=30,highest=1", StochasticHeun(churn=30.0, highest=1.0)),
+    ],
+)
+def test_samplers_have_names(text, sampler):
+    assert sampler_named(text) == sampler
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("huen", r"heun"),
+        ("heun:churn=1", r"sampler heun: setting 'churn', expected none"),
+        ("stochastic-heun:chrun=1", r"setting 'chrun', expected one of churn, lowest, highest, noise"),
+        ("stochastic-heun:churn=much", r"churn: expected a number, got 'much'"),
+        ("stochastic-heun:churn=-1", r"churn: expected a finite number from 0, got -1"),
+        ("stochastic-heun:noise=inf", r"noise: expected a finite number from 0, got inf"),
+    ],
+)
+def test_wrong_names_are_told(text, told):
+    with pytest.raises(UserError, match=told):
+        sampler_named(text)

@@ -12,6 +12,7 @@ from evaluation_toys import Fill, FillModality, WaveModality, pipeline, unseen
 
 from cmmulti.errors import UserError
 from cmmulti.evaluation.card import with_figures
+from cmmulti.evaluation.generation import Sampling, generate
 from cmmulti.evaluation.request import Request, evaluate, named_in, pairs
 from cmmulti.evaluation.tuning import parsed
 from cmmulti.modality import Assignment, ModalitySettings
@@ -48,6 +49,40 @@ def test_samples(tmp_path: Path) -> None:
     assert [o["label"] for o in results["outputs"][:3]] == [0, 1, 0]
     assert list((tmp_path / "classifiers").iterdir())
     assert any("teacher" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("how", "row"),
+    [
+        (Sampling(), ("teacher", 18, 35)),
+        (Sampling("dpm-solver++"), ("teacher, dpm-solver++", 35, 35)),
+        (Sampling("stochastic-heun:churn=20"), ("teacher, stochastic-heun:churn=20", 18, 35)),
+        (Sampling(guidance=2.0), ("teacher, guidance 2", 18, 70)),
+    ],
+    ids=["heun", "dpm-solver++", "stochastic-heun", "guidance"],
+)
+def test_a_teacher_is_sampled_as_asked(how: Sampling, row: tuple[str, int, int]) -> None:
+    """At the same 35 evaluations, which guidance doubles; a student is sampled as it always is."""
+    teacher = pipeline(unseen(60_000, 4), WaveModality(ModalitySettings()), role="teacher")
+    made = generate("teacher", teacher, 4, how.teacher_steps(teacher), 0, False, how)
+    assert (made.name, made.steps, made.nfe) == row
+    student = pipeline(unseen(60_000, 4), WaveModality(ModalitySettings()))
+    made = generate("model", student, 4, 1, 0, False, how)
+    assert (made.name, made.nfe) == ("model", 1)
+
+
+def test_sampling_that_no_model_follows_is_refused(tmp_path: Path) -> None:
+    teacher = pipeline(unseen(60_000), WaveModality(ModalitySettings()), role="teacher")
+    for told, how, more in (
+        ("no denoising teacher", Sampling("heun"), {}),
+        ("no denoising teacher", Sampling(guidance=2.0), {}),
+        ("hoin", Sampling("hoin"), {"teacher": teacher}),
+        ("finite weight", Sampling(guidance=float("nan")), {"teacher": teacher}),
+        ("expected none with --task", Sampling("heun"), {"teacher": teacher, "task": "fill"}),
+    ):
+        with pytest.raises(UserError, match=told):
+            evaluate(request(tmp_path, how=how, **more), lambda line: None)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_task_beside_its_simpler_answers(tmp_path: Path) -> None:
