@@ -10,7 +10,8 @@ from typing import Any
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("export", help="make a model folder from a run", description=__doc__)
     parser.add_argument("folder", type=Path, metavar="RUN", help="folder of the run")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="model folder to write")
+    where = "model folder to write; of a joint model, a folder of one for each modality"
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=where)
     average = parser.add_mutually_exclusive_group()
     average.add_argument("--ema", metavar="PROFILE", help="half-life-0.05, sigma-rel-0.1, raw (default: the config's)")
     average.add_argument("--ema-sigma-rel", type=float, metavar="W", help="any other relative width, made of snapshots")
@@ -19,7 +20,11 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from cmmulti.training.export import export
+    from cmmulti.training.export import export, read_run
+    from cmmulti.training.sources import shares
 
-    export(args.folder, args.out, args.ema, args.half, args.ema_sigma_rel)
-    print(args.out)
+    config = read_run(args.folder)[0]
+    places = {share.name: args.out / share.name for share in shares(config)} if config.joint else {None: args.out}
+    for name, place in places.items():
+        export(args.folder, place, args.ema, args.half, args.ema_sigma_rel, name)
+        print(place)

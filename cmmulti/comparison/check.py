@@ -70,7 +70,8 @@ def _stand_in(cell: Cell, entry: Entry, folder: Path, made: dict[str, Path]) -> 
 
 
 def _pipeline(parts: Parts) -> Pipeline:
-    settings = pipeline_config(parts.config, parts.method, parts.classes)
+    (share,) = parts.shares
+    settings = pipeline_config(parts.config, parts.method, share, parts.classes[share.name])
     return Pipeline(parts.model.eval(), parts.modality, settings)
 
 

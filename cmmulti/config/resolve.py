@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from cmmulti import registry
 from cmmulti.config.checking import checked, mistakes
+from cmmulti.config.joint import joint_network
 from cmmulti.config.schema import EMAConfig, PieceConfig, RunConfig
 from cmmulti.config.text import read_yaml, with_overrides
 from cmmulti.errors import UserError
@@ -53,6 +54,7 @@ def resolve(values: Mapping[str, Any], where: str = "config") -> RunConfig:
     pieces = _Pieces(values, wrong)
     method, modality = pieces.method(), pieces.modality()
     settings = pieces.network(modality)
+    further = pieces.further(modality, settings) if config is not None and config.joint else {}
     ema = None
     if config is not None and method is not None:
         recommended = method.recommended()
@@ -73,6 +75,10 @@ def resolve(values: Mapping[str, Any], where: str = "config") -> RunConfig:
     return config.model_copy(
         update={
             "modality": PieceConfig.of(config.modality.name, modality.settings.model_dump(mode="json")),
+            "joint": {
+                name: part.model_copy(update={"modality": PieceConfig.of(part.modality.name, further[name])})
+                for name, part in config.joint.items()
+            },
             "network": PieceConfig.of(config.network.name, settings),
             "method": PieceConfig.of(config.method.name, method.settings.model_dump(mode="json")),
             "optimizer": optimizer,
@@ -141,11 +147,27 @@ class _Pieces:
             self.wrong += [f"network: {m}" for m in lacking]
         return merged
 
+    def further(self, first: Any, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Settings of a joint model's further modalities; the network's are changed to take them all."""
+        found: dict[str, Any] = {}
+        for name, part in self.values["joint"].items():
+            piece = {str(k): v for k, v in part["modality"].items()}
+            made = self._piece("modalities", f"joint.{name}.modality", piece.pop("name"), piece)
+            if made is not None:
+                found[name] = made
+        if first is None or len(found) < len(self.values["joint"]) or not settings:
+            return {}
+        name, _ = self._section("network", {"name": NETWORK}) or (NETWORK, {})
+        known = signature_model(registry.load("networks", name)).model_fields
+        settings |= joint_network(settings, {"modality": first, **found}, known, self.wrong)
+        return {name: each.settings.model_dump(mode="json") for name, each in found.items()}
+
     def _made(self, group: str, section: str) -> Any:
         given = self._section(section, None)
-        if given is None:
-            return None
-        name, settings = given
+        return None if given is None else self._piece(group, section, *given)
+
+    def _piece(self, group: str, section: str, name: str, settings: Mapping[str, Any]) -> Any:
+        """A registered piece with its settings; None where they are wrong, which is noted."""
         try:
             kind = registry.load(group, name)
         except UserError as error:

@@ -51,6 +51,28 @@ class DataConfig(Section):
     on_bad_file: Literal["error", "skip"] = "error"
 
 
+class JointDataConfig(Section):
+    """``joint.NAME.data:`` as ``data:``; null for ``root`` and ``batch_size`` takes those of ``data:``."""
+
+    name: str
+    root: Path | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    batch_size: int | None = Field(default=None, ge=1, le=1_000_000)
+    on_bad_file: Literal["error", "skip"] = "error"
+
+    def beside(self, data: DataConfig) -> DataConfig:
+        """The whole section that this one stands for."""
+        told = {"root": self.root or data.root, "batch_size": self.batch_size or data.batch_size}
+        return data.model_copy(update=self.model_dump() | told)
+
+
+class JointConfig(Section):
+    """One of ``joint:``, a further modality that the same model learns."""
+
+    modality: PieceConfig
+    data: JointDataConfig
+
+
 class OptimizerConfig(Section):
     """``optimizer:`` null is the method's recommendation.
 
@@ -159,7 +181,7 @@ class ValidationConfig(Section):
     ``every_steps`` (0: none) and at the end, in ``validation.csv`` and TensorBoard."""
 
     every_steps: NonNegativeInt = 500
-    n: PositiveInt = 64
+    n: PositiveInt = 32
 
 
 class LogConfig(Section):
@@ -175,11 +197,12 @@ class RunConfig(Section):
     ``label_dropout``: share of the labels that are forgotten, so that the model also knows samples without a class.
     ``sigma_data``: standard deviation of the training tensors; null measures it. ``sigma_max``: highest noise level.
     ``init``: a model folder or shipped name whose weights the student starts from. ``teacher``: one that is distilled;
-    null is ``init``.
+    null is ``init``. ``joint``: further modalities by name, for one model of several; each step's batch is of one of them.
     """
 
     modality: PieceConfig
     data: DataConfig
+    joint: dict[str, JointConfig] = Field(default_factory=dict)
     network: PieceConfig = PieceConfig(name="unet")
     method: PieceConfig
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -198,10 +221,15 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _shares(self) -> RunConfig:
         parts = self.trainer.devices * self.trainer.nodes * self.trainer.accumulate
-        if self.data.batch_size % parts:
-            raise ValueError(
-                f"data.batch_size = {self.data.batch_size}: expected a multiple of devices * nodes * accumulate = {parts}"
-            )
+        sizes = {"data": self.data.batch_size}
+        sizes |= {f"joint.{name}.data": part.data.beside(self.data).batch_size for name, part in self.joint.items()}
+        for where, size in sizes.items():
+            if size % parts:
+                raise ValueError(
+                    f"{where}.batch_size = {size}: expected a multiple of devices * nodes * accumulate = {parts}"
+                )
+        if self.data.name in self.joint:
+            raise ValueError(f"joint.{self.data.name}: the name of data.name; expected another")
         return self
 
     @property

@@ -80,7 +80,8 @@ def build(config: RunConfig) -> Parts:
     if init is not None:
         copy_weights(init, model, config)
     teacher = load_teacher(config, init)
-    examples = JointExamples(loaded, [part.first_label for part in parts]) if config.joint else loaded[0]
+    firsts = [part.first_label if part.classes else None for part in parts]
+    examples = JointExamples(loaded, firsts) if config.joint else loaded[0]
     return Parts(config, modality, examples, method, model, teacher, classes, parts)
 
 

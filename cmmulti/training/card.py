@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import yaml
 
 from cmmulti.config import RunConfig
@@ -22,8 +24,11 @@ def model_card(
     profile: str,
     name: str,
     seconds: float = 0.0,
+    joint: Sequence[str] = (),
 ) -> str:
     """Markdown with a YAML head: what the model is, what it was trained on and by whose leave, how, and what it is not for.
+
+    ``joint``: names of other modalities that the same network has learned.
 
     The words of the head are those of Hugging Face's cards; a licence nobody stated is ``other`` there.
     """
@@ -39,11 +44,12 @@ def model_card(
     }
     paper = getattr(load("methods", config.method.name), "paper", "")
     what = {"teacher": "a denoising teacher", "consistency": "a consistency model", "two-time": "a two-time model"}
-    images = step * config.data.batch_size
+    images = step * config.data.batch_size // (1 + len(joint))
     rows = {
         "modality": config.modality.name,
         **modality.specification(),
         "data": f"{config.data.name}, train split" + (f", {record.examples} examples" if record.examples else ""),
+        **({"learned together with": ", ".join(joint)} if joint else {}),
         "classes": ", ".join(record.classes) or "none",
         "method": f"{config.method.name} ({paper})",
         "network": f"{config.network.name}, {parameters(model)} parameters{_ranges(model)}",

@@ -21,11 +21,13 @@ REPLACEMENTS = 20
 
 
 class Batch(NamedTuple):
-    """Clean tensors (B, C, *spatial), labels (B,), and where each came from (indices of the training set)."""
+    """Clean tensors (B, C, *spatial), labels (B,), where each came from (indices of the training set), and of a joint model
+    the index of the modality (B,)."""
 
     x: Tensor
     label: Tensor
     example: Tensor
+    modality: Tensor | None = None
 
 
 class BadBatch(NamedTuple):
@@ -34,7 +36,11 @@ class BadBatch(NamedTuple):
     reason: str
 
 
-class Examples(Dataset[tuple[Tensor, int, int]]):
+Sample = tuple[Tensor, int, int] | tuple[Tensor, int, int, int]
+"""A tensor, its label and its index; of a joint model also the index of its modality."""
+
+
+class Examples(Dataset[Sample]):
     """The examples of a training set by :class:`Place`, checked.
 
     Args:
@@ -49,7 +55,7 @@ class Examples(Dataset[tuple[Tensor, int, int]]):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, place: Place) -> tuple[Tensor, int, int]:
+    def __getitem__(self, place: Place) -> Sample:
         generator = torch.Generator().manual_seed(key(self.seed, "augment", place.epoch, place.example))
         index = place.example
         for attempt in range(REPLACEMENTS):
@@ -62,7 +68,7 @@ class Examples(Dataset[tuple[Tensor, int, int]]):
                 index = key(self.seed, "replace", place.epoch, place.example, attempt) % len(self.source)
         raise UserError(f"data: {REPLACEMENTS} unreadable files in a row, the last {self.source.names[index]}")
 
-    def __getitems__(self, places: list[Place]) -> list[tuple[Tensor, int, int]] | BadBatch:
+    def __getitems__(self, places: list[Place]) -> list[Sample] | BadBatch:
         try:
             return [self[place] for place in places]
         except UserError as error:
@@ -84,15 +90,16 @@ class Examples(Dataset[tuple[Tensor, int, int]]):
             print(f"skipped {self.source.names[index]}: {error}", file=sys.stderr, flush=True)
 
 
-def collate(samples: list[tuple[Tensor, int, int]] | BadBatch) -> Batch | BadBatch:
+def collate(samples: list[Sample] | BadBatch) -> Batch | BadBatch:
     """One batch of single examples."""
     if isinstance(samples, BadBatch):
         return samples
-    x, label, example = zip(*samples, strict=True)
+    x, label, example, *modality = zip(*samples, strict=True)
     shapes = {tuple(t.shape) for t in x}
     if len(shapes) > 1:
         return BadBatch(f"data: examples of one batch have different shapes, {', '.join(map(str, sorted(shapes)))}")
-    return Batch(torch.stack(x), torch.tensor(label), torch.tensor(example))
+    told = torch.tensor(modality[0]) if modality else None
+    return Batch(torch.stack(x), torch.tensor(label), torch.tensor(example), told)
 
 
 class RunData(LightningDataModule):
@@ -103,7 +110,7 @@ class RunData(LightningDataModule):
         self.examples, self.order, self.max_steps, self.workers = examples, order, max_steps, workers
         self.start = start
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, int, int]]:
+    def train_dataloader(self) -> DataLoader[Sample]:
         rank = self.trainer.global_rank if self.trainer is not None else 0
         return DataLoader(
             self.examples,

@@ -29,7 +29,7 @@ def dry_run(config: RunConfig) -> str:
     seconds = (time.perf_counter() - began) * config.trainer.accumulate
     return (
         f"{len(parts.examples)} examples of shape {'x'.join(map(str, parts.modality.shape))}, "
-        f"{len(parts.classes)} classes, sigma_data {config.sigma_data:g}; "
+        f"{sum(map(len, parts.classes.values()))} classes, sigma_data {config.sigma_data:g}; "
         f"{parameter_count(module.model)} parameters; first loss {float(loss.value.detach()):.4g}, "
         f"first step {seconds:.2f} s on the CPU; {config.trainer.max_steps} steps"
     )

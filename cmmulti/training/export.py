@@ -9,20 +9,21 @@ import torch
 from torch import Tensor
 
 from cmmulti.config import RunConfig, read_yaml, resolve
-from cmmulti.errors import UserError
+from cmmulti.errors import UserError, unknown_name
 from cmmulti.methods.base import Budget, Method
 from cmmulti.model import Model
 from cmmulti.pipeline import Pipeline, PipelineConfig
 from cmmulti.pipeline.config import LowerNetwork
 from cmmulti.ranged import joined
 from cmmulti.training import checkpoint, snapshots
-from cmmulti.training.build import build_method, build_modality, load_pipeline, pipeline_config
+from cmmulti.training.build import build_method, load_pipeline, pipeline_config
 from cmmulti.training.callbacks.log_file import read
 from cmmulti.training.card import model_card
 from cmmulti.training.folder import CONFIG, LOG, RunRecord, read_record
 from cmmulti.training.module import TrainingModule
 from cmmulti.training.quiet import say
 from cmmulti.training.sharding import whole
+from cmmulti.training.sources import Share, shares
 
 
 @torch.no_grad()
@@ -41,7 +42,12 @@ def load_average(module: TrainingModule, model: Model, profile: str) -> None:
 
 
 def export(
-    run: Path, out: Path, profile: str | None = None, half: bool = False, sigma_rel: float | None = None
+    run: Path,
+    out: Path,
+    profile: str | None = None,
+    half: bool = False,
+    sigma_rel: float | None = None,
+    modality: str | None = None,
 ) -> Pipeline:
     """Write the pipeline folder of a run's newest checkpoint.
 
@@ -49,6 +55,7 @@ def export(
         profile: which average (``half-life-0.05``, ``sigma-rel-0.1``, ``raw``); None is the config's ``ema.export``.
         half: store float16.
         sigma_rel: in place of ``profile``, a power-function average of this relative width, made of the run's snapshots.
+        modality: which of several, by the name of its data; None is the first. Each has the whole network.
 
     Raises:
         UserError: ``run`` is no run, has no whole checkpoint, tracks no such average or has no snapshots to make one of;
@@ -60,7 +67,9 @@ def export(
     if found is None:
         raise UserError(f"{run}: no checkpoint (step-*.ckpt) to export yet")
     path, state = found
-    settings = pipeline_config(config, method, record.classes).model_copy(update={"name": out.name})
+    share = share_called(config, modality)
+    classes = record.joint_classes.get(share.name, record.classes)
+    settings = pipeline_config(config, method, share, classes).model_copy(update={"name": out.name})
     model = settings.build_model()
     chosen = profile or config.ema.export or "raw"
     try:
@@ -84,11 +93,27 @@ def export(
             model, settings = assembled(config, method, model, settings, state["method"])
         except UserError as error:
             raise UserError(f"{run}: some noise levels are served by the model that it started from: {error}") from error
-    modality = build_modality(config)
-    card = model_card(config, record, modality, model, state["step"], chosen, out.name, seconds_of(run, state["step"]))
-    pipeline = Pipeline(model.eval(), modality, settings, card)
+    own = record.model_copy(update={"classes": classes, "examples": 0 if config.joint else record.examples})
+    step, others = state["step"], _others(config, share)
+    card = model_card(share.config, own, share.modality, model, step, chosen, out.name, seconds_of(run, step), others)
+    pipeline = Pipeline(model.eval(), share.modality, settings, card)
     pipeline.save_pretrained(out, half)
     return pipeline
+
+
+def share_called(config: RunConfig, name: str | None) -> Share:
+    """One modality of a run, by the name of its data; the first one where none is asked for."""
+    found = {share.name: share for share in shares(config)}
+    if name is None:
+        return next(iter(found.values()))
+    if name not in found:
+        raise unknown_name("modality of this run", name, found)
+    return found[name]
+
+
+def _others(config: RunConfig, share: Share) -> list[str]:
+    """Names of the modalities beside one."""
+    return [other.name for other in shares(config) if other.name != share.name]
 
 
 def assembled(

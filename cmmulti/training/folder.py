@@ -21,11 +21,15 @@ MAY_CHANGE = ("trainer.max_steps", "trainer.threads", "trainer.compile", "traine
 
 
 class RunRecord(BaseModel):
-    """Facts for the card: the command, the machine, classes and sizes, and whose data were used on which terms."""
+    """Facts for the card: the command, the machine, classes and sizes, and whose data were used on which terms.
+
+    ``joint_classes``: of the further modalities of a joint model, by name.
+    """
 
     command: str = ""
     device: str = ""
     classes: list[str] = []
+    joint_classes: dict[str, list[str]] = {}
     examples: int = 0
     parameters: int = 0
     version: str = ""
@@ -86,6 +90,13 @@ def same_run(out: Path, config: RunConfig) -> RunConfig:
     if now.name == before.name:
         measured = {k: before.settings.get(k) for k, v in now.settings.items() if v is None}
         config = config.model_copy(update={"modality": PieceConfig.of(now.name, now.settings | measured)})
+    parts = {}
+    for name, part in config.joint.items():
+        known = stored.joint[name].modality.settings if name in stored.joint else {}
+        open_ = {k: known.get(k) for k, v in part.modality.settings.items() if v is None}
+        piece = PieceConfig.of(part.modality.name, part.modality.settings | open_)
+        parts[name] = part.model_copy(update={"modality": piece})
+    config = config.model_copy(update={"joint": parts})
     was, says = _flat(stored.model_dump(mode="json")), _flat(config.model_dump(mode="json"))
     keys = sorted(k for k in was.keys() | says.keys() if was.get(k) != says.get(k))
     wrong = [k for k in keys if not any(k == m or k.startswith(f"{m}.") for m in MAY_CHANGE)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -86,10 +87,11 @@ class TrainingModule(LightningModule):
         return self.method.loss(self.model, batch.x, self.condition(batch, randomness), self.progress, randomness)
 
     def condition(self, batch: Batch, randomness: TrainingRandomness) -> Condition:
-        """Labels of a batch, some of them forgotten."""
+        """Labels of a batch, some of them forgotten, and its modality where the model knows several."""
+        condition = NO_CONDITION if batch.modality is None else Condition(modality=batch.modality)
         if not self.conditional:
-            return NO_CONDITION
-        condition = Condition(label=batch.label)
+            return condition
+        condition = replace(condition, label=batch.label)
         share = self.config.label_dropout
         if not share:
             return condition

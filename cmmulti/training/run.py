@@ -114,7 +114,8 @@ def _told() -> Iterator[None]:
 def _callbacks(parts: Parts, begin: Begin, data: RunData, out: Path) -> Sequence[Callback]:
     """In the order in which they are called: nothing is logged or saved before it was found finite."""
     log = Log(out)
-    average = Average(pipeline_config(parts.config, parts.method, parts.classes))
+    shown = {p.name: pipeline_config(parts.config, parts.method, p, parts.classes[p.name]) for p in parts.shares}
+    average = Average(shown[parts.shares[0].name])
     validation = Validation(out, parts, average, log)
     return [
         begin,
@@ -124,7 +125,10 @@ def _callbacks(parts: Parts, begin: Begin, data: RunData, out: Path) -> Sequence
         Snapshots(out),
         Checkpoints(out),
         validation,
-        Previews(out, parts.modality, average, log),
+        *(
+            Previews(out, part.modality, shown[part.name], average, log, part.name if parts.config.joint else "")
+            for part in parts.shares
+        ),
         Progress(log, validation),
     ]
 
@@ -136,7 +140,8 @@ def record_of(parts: Parts, command: str) -> folder.RunRecord:
     return folder.RunRecord(
         command=command,
         device=device,
-        classes=parts.classes,
+        classes=parts.classes[parts.shares[0].name],
+        joint_classes={part.name: parts.classes[part.name] for part in parts.shares[1:]},
         examples=len(parts.examples),
         parameters=parameter_count(parts.model),
         version=version("cmmulti"),

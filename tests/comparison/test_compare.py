@@ -139,4 +139,4 @@ def test_a_task_in_place_of_samples(file: Writer, tmp_path: Path) -> None:
     assert [row["nfe"] for row in cell["models"]["ict"]["rows"]] == [1]
     assert cell["beside"][0]["name"] == "silence"
     rows = read_results(Path("out")).sections[-1].rows
-    assert [row.title for row in rows] == ["silence", "truth", "ict, 1 NFE", "teacher, 2 NFE"]
+    assert [row.title for row in rows] == ["silence", "ict, 1 NFE", "teacher, 2 NFE"]

@@ -96,6 +96,15 @@ class ToyModality(Modality):
         return ToySet(self.settings.length, **source.options)
 
 
+class Labelled(ToyModality):
+    """Tells the network its three classes, as an adapter of labelled data does."""
+
+    name = "labelled"
+
+    def network(self) -> dict[str, Any]:
+        return {**super().network(), "classes": 3}
+
+
 class PlainSettings(MethodSettings):
     """``fail_at``: steps at which the second sample's loss is NaN, on process ``fail_on`` if that is given.
     ``fail_back_at``: steps at which the loss is finite, but its gradient is not."""
@@ -147,7 +156,7 @@ class NeedsTeacher(Plain):
 def entries(original: Callable[[str], dict[str, EntryPoint]]) -> Callable[[str], dict[str, EntryPoint]]:
     """The registry with the toys in it."""
     extra = {
-        "modalities": {"toy": "ToyModality"},
+        "modalities": {"toy": "ToyModality", "labelled": "Labelled"},
         "methods": {"plain": "Plain", "needs-teacher": "NeedsTeacher"},
     }
 

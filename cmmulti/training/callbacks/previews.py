@@ -12,12 +12,11 @@ import torch
 from PIL import Image
 from pytorch_lightning import Trainer
 
-from cmmulti.conditioning import labels
 from cmmulti.errors import UserError
 from cmmulti.files import replacing
 from cmmulti.media import Media, Picture, Player
 from cmmulti.modality import Modality
-from cmmulti.pipeline import Pipeline
+from cmmulti.pipeline import Pipeline, PipelineConfig
 from cmmulti.randomness import SampleRandomness
 from cmmulti.training.callbacks.average import Average
 from cmmulti.training.callbacks.base import AfterStep, is_due
@@ -27,11 +26,19 @@ from cmmulti.training.module import TrainingModule
 
 
 class Previews(AfterStep):
-    """``previews/step-NNNNNNNN-Ksteps.png`` (and ``-I.wav``): samples of the average that will be exported."""
+    """``previews/step-NNNNNNNN-Ksteps.png`` (and ``-I.wav``): samples of the average that will be exported.
 
-    def __init__(self, folder: Path, modality: Modality, average: Average, log: Log) -> None:
+    Args:
+        folder: of the run. config: of the exported model, for this modality. name: of one of several modalities, which
+            then has a folder of its own.
+    """
+
+    def __init__(
+        self, folder: Path, modality: Modality, config: PipelineConfig, average: Average, log: Log, name: str = ""
+    ) -> None:
         super().__init__()
-        self.folder, self.modality, self.average, self.log_rows = folder / "previews", modality, average, log
+        self.folder, self.tag = folder / "previews" / name, f"preview/{name}/" if name else "preview/"
+        self.modality, self.config, self.average, self.log_rows = modality, config, average, log
 
     def after_step(self, trainer: Trainer, module: TrainingModule) -> None:
         every = module.config.preview.every_steps
@@ -40,7 +47,7 @@ class Previews(AfterStep):
         model = self.average.of(module)
         if not trainer.is_global_zero:
             return
-        pipeline = Pipeline(model, self.modality, self.average.config)
+        pipeline = Pipeline(model, self.modality, self.config)
         for steps in module.config.preview.steps or (1,):
             self._preview(pipeline, module, steps)
 
@@ -55,14 +62,14 @@ class Previews(AfterStep):
                 (1, *self.modality.shape),
                 pipeline.levels(steps),
                 SampleRandomness([seed]),
-                labels(pipeline.labels_for([seed], None)[0], 1),
+                pipeline.condition(pipeline.labels_for([seed], None)),
             )
             decoded = self.modality.decode(samples.x.cpu(), None, SampleRandomness([seed], "decode"))
             panels[f"seed {seed}"] = decoded
         media = self.modality.render(panels)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._keep(media, f"step-{module.step:08d}-{steps}steps", f"preview/{steps}steps", module.step)
+            self._keep(media, f"step-{module.step:08d}-{steps}steps", f"{self.tag}{steps}steps", module.step)
         except OSError as error:
             raise UserError(f"{self.folder}: cannot write previews ({error.strerror or error})") from error
 

@@ -83,6 +83,9 @@ class Validation(AfterStep):
     def _held_out(self, module: TrainingModule) -> HeldOut | None:
         """None, with a word about it, where the data hold nothing back."""
         config, mine = module.config, self.parts.examples
+        if config.joint:
+            say("a model of several modalities: quality is not measured while it trains")
+            return None
         try:
             source = self.parts.modality.dataset(data_source(config), "val")
             return held_out(Examples(source, config.trainer.seed, mine.shape, skip=False), config.validation.n)
