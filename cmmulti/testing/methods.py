@@ -82,13 +82,22 @@ def loss_and_gradients_are_finite(method: Method) -> None:
 
 @check_method.check
 def half_precision(method: Method) -> None:
-    """Finite under bfloat16 autocast."""
-    ready, model, _ = prepared(method)
-    with torch.autocast("cpu", torch.bfloat16):
-        loss = loss_of(ready, model)
-    loss.value.backward()
-    finite = all(bool(p.grad.isfinite().all()) for p in ready.trainable(model) if p.grad is not None)
-    fail_unless(bool(loss.value.isfinite()) and finite, "loss or gradient is not finite under bfloat16 autocast")
+    """Twenty steps over the whole budget under bfloat16 autocast: losses, gradients and weights stay finite."""
+    ready, model, _ = prepared(method, dropout=0.1)
+    model.train()
+    parameters = [p for p in ready.trainable(model) if p.requires_grad]
+    optimizer = torch.optim.Adam(parameters, lr=1e-3)
+    for step in range(0, BUDGET.steps, BUDGET.steps // 20):
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = loss_of(ready, model, step)
+        loss.value.backward()
+        finite = all(bool(p.grad.isfinite().all()) for p in parameters if p.grad is not None)
+        fail_unless(bool(loss.value.isfinite()), f"the loss at step {step} is not finite under bfloat16 autocast")
+        fail_unless(finite, f"a gradient at step {step} is not finite under bfloat16 autocast")
+        optimizer.step()
+        ready.after_step(model, at(step + 1))
+    fail_unless(all(bool(p.isfinite().all()) for p in parameters), "a weight is not finite after steps in bfloat16")
 
 
 @check_method.check
