@@ -1,6 +1,7 @@
 """How far two estimates lie apart: one number per sample of a batch.
 
-Each distance maps (B, ...) and (B, ...) to (B,), is computed in float32, and has a finite gradient where both are equal.
+Each distance maps (B, ...) and (B, ...) to (B,), is computed in float32 or better, and has a finite gradient where both
+are equal.
 """
 
 from __future__ import annotations
@@ -14,14 +15,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def _wide(x: Tensor) -> Tensor:
+    """float32, or float64 where the estimate has it: checks need its digits."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def squared_l2(a: Tensor, b: Tensor) -> Tensor:
     """Sum of squared differences over all elements of a sample."""
-    return (a.float() - b.float()).flatten(1).square().sum(1)
+    return (_wide(a) - _wide(b)).flatten(1).square().sum(1)
 
 
 def mean_square(a: Tensor, b: Tensor) -> Tensor:
     """Mean of squared differences: L2 as Consistency Models use it (arXiv 2303.01469)."""
-    return (a.float() - b.float()).flatten(1).square().mean(1)
+    return (_wide(a) - _wide(b)).flatten(1).square().mean(1)
 
 
 def pseudo_huber(a: Tensor, b: Tensor, c: float) -> Tensor:
@@ -36,12 +42,12 @@ def pseudo_huber(a: Tensor, b: Tensor, c: float) -> Tensor:
 
 def mean_absolute(a: Tensor, b: Tensor) -> Tensor:
     """Mean of absolute differences: L1 as Consistency Models use it."""
-    return (a.float() - b.float()).flatten(1).abs().mean(1)
+    return (_wide(a) - _wide(b)).flatten(1).abs().mean(1)
 
 
 def elementwise_huber(a: Tensor, b: Tensor, c: float = 0.001) -> Tensor:
     """Mean over elements of ``sqrt((a - b)^2 + c^2) - c``: the pseudo-Huber distance as LCM uses it (arXiv 2310.04378)."""
-    return (((a.float() - b.float()).square() + c**2).sqrt() - c).flatten(1).mean(1)
+    return (((_wide(a) - _wide(b)).square() + c**2).sqrt() - c).flatten(1).mean(1)
 
 
 def feature_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
@@ -55,7 +61,7 @@ def feature_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     """
     layers = []
     for one, other in zip(a, b, strict=True):
-        difference = F.normalize(one.float(), dim=1, eps=1e-10) - F.normalize(other.float(), dim=1, eps=1e-10)
+        difference = F.normalize(_wide(one), dim=1, eps=1e-10) - F.normalize(_wide(other), dim=1, eps=1e-10)
         layers.append(difference.square().sum(1).flatten(1).mean(1))
     return torch.stack(layers).sum(0)
 
