@@ -29,7 +29,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     from cmmulti.cli.common import stoppable, typed
     from cmmulti.comparison.compare import compare, prepare
-    from cmmulti.comparison.plan import load_plan
+    from cmmulti.comparison.reader import load_plan
     from cmmulti.comparison.summary import COMPARISON
     from cmmulti.errors import UserError
 

@@ -11,13 +11,13 @@ from cmmulti.comparison.plan import Cell, Entry
 from cmmulti.comparison.schema import EvaluationConfig
 from cmmulti.config import RunConfig
 from cmmulti.config.checking import checked
-from cmmulti.errors import UserError
+from cmmulti.errors import UserError, unknown_name
 from cmmulti.evaluation.study import FEWEST
-from cmmulti.evaluation.task import task_called
 from cmmulti.modality import DataSource
 from cmmulti.pipeline import Pipeline
 from cmmulti.training.build import Parts, build, pipeline_config
 from cmmulti.training.dry_run import dry_run
+from cmmulti.training.sources import build_modality, data_source
 
 Place = Callable[[Cell, Entry], Path | str | None]
 """Where the model lies that an entry is made from; None where it is not there yet."""
@@ -41,10 +41,11 @@ def check(work: Iterable[tuple[Cell, Entry]], trained: Place, tell: Callable[[st
                 if parent is None and entry.parent is not None:
                     continue  # its own mistake is told
                 config = entry.config(parent)
-                tell(f"{entry.name}: {dry_run(config)}")
+                if entry.home == cell.name:
+                    tell(f"{entry.name}: {dry_run(config)}")
                 if cell.name not in looked:
                     looked.add(cell.name)
-                    _check_evaluation(cell, config)
+                    _check_evaluation(cell, entry.here(config))
             except UserError as error:
                 told = str(error)
                 wrong.append(told if told.startswith(entry.name) else f"{entry.name}: {told}")
@@ -70,7 +71,7 @@ def _stand_in(cell: Cell, entry: Entry, folder: Path, made: dict[str, Path]) -> 
 
 
 def _pipeline(parts: Parts) -> Pipeline:
-    (share,) = parts.shares
+    share = parts.shares[0]
     settings = pipeline_config(parts.config, parts.method, share, parts.classes[share.name])
     return Pipeline(parts.model.eval(), parts.modality, settings)
 
@@ -78,15 +79,16 @@ def _pipeline(parts: Parts) -> Pipeline:
 def _check_evaluation(cell: Cell, config: RunConfig) -> None:
     """The held-out part, the number of samples, the task and its options."""
     asked = cell.evaluation
-    parts = build(config.model_copy(update={"init": None, "teacher": None}))
-    held_out = parts.modality.dataset(source_of(config, asked), asked.split)
+    modality = build_modality(config).measured(data_source(config))
+    held_out = modality.dataset(source_of(config, asked), asked.split)
     if asked.task is None:
         for what, n in (("n", asked.n), (f"the {asked.split} part", len(held_out))):
             if n < FEWEST:
                 raise UserError(f"evaluation: {what} = {n}; expected at least {FEWEST} for figures with a meaning")
         return
-    task = task_called(_pipeline(parts), asked.task)
-    checked(task.Options, asked.options, f"evaluation: task {asked.task}")
+    if asked.task not in modality.tasks:
+        raise unknown_name(f"{modality.name} task", asked.task, modality.tasks)
+    checked(modality.tasks[asked.task].Options, asked.options, f"evaluation: task {asked.task}")
     if not len(held_out.cases):
         raise UserError(f"evaluation: the {asked.split} part of {config.data.name} is empty")
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cmmulti.comparison.plan import Cell, Plan
-from cmmulti.comparison.schema import TEACHER
 from cmmulti.comparison.state import FIGURES, Places
 from cmmulti.comparison.summary import Standing, cost_before, standings
 from cmmulti.report.figures import KNOWN, figure
@@ -118,7 +117,8 @@ def _floor(found: Sequence[Standing], key: str) -> str:
 def _cost_text(plan: Plan, found: dict[str, list[Standing]]) -> str:
     told = []
     for cell in plan.cells:
-        states = [each.state for each in found[cell.name] if each.method != TEACHER and each.state.parameters]
+        own = {entry.method for entry in cell.methods if not entry.joint}
+        states = [each.state for each in found[cell.name] if each.method in own and each.state.parameters]
         if not states:
             continue
         sizes, batches = sorted({s.parameters or 0 for s in states}), sorted({s.batch_size or 0 for s in states})
@@ -127,6 +127,13 @@ def _cost_text(plan: Plan, found: dict[str, list[Standing]]) -> str:
         order = "the same examples in the same order" if len(batches) == 1 else "the same order, cut into other batches"
         told.append(f"{cell.title}: {weights.replace(',', ' ')}, {order} (seed {plan.config.seed}, batches of "
                     f"{_listed([str(b) for b in batches])}).")  # fmt: skip
+    for cell in plan.cells:
+        for entry in (e for e in cell.methods if e.joint and e.home == cell.name):
+            size = next((each.state.parameters for each in found[cell.name] if each.method == entry.method), None)
+            weights = "" if size is None else f" of {size:,} parameters".replace(",", " ")
+            told.append(
+                f"{entry.method} is one model{weights} for {_listed(entry.joint)}, with the budget of as many models."
+            )
     clocks = {each.state.clock for cell in found.values() for each in cell}
     how = "CPU time of the training process, all its threads together" if clocks == {"cpu"} else "time of the steps"
     return "\n\n".join(

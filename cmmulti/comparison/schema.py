@@ -32,6 +32,12 @@ class BudgetConfig(Section):
             raise ValueError("expected either minutes or steps")
         return self
 
+    def times(self, n: int) -> BudgetConfig:
+        """The budget of ``n`` models."""
+        if self.minutes is not None:
+            return self.model_copy(update={"minutes": self.minutes * n})
+        return self.model_copy(update={"steps": (self.steps or 0) * n})
+
     @property
     def told(self) -> str:
         return f"{self.steps} steps" if self.minutes is None else f"{self.minutes:g} minutes of compute"
@@ -67,11 +73,14 @@ class MethodConfig(Section):
     ``method``: the piece, as in a run config. ``set``: further sections of a run config that this method wants.
     ``start``: whose weights the student starts from: ``teacher``, ``scratch`` (fresh ones), or a method above this one,
     which then is its teacher too; null is ``teacher`` for a method that needs one, ``scratch`` for the others.
+    ``joint``: cells that share one model of this method, which is told the modality and has the budget of as many models;
+    null trains one for each cell. Its network is that of the first of them.
     """
 
     method: dict[str, Any]
     set: dict[str, Any] = Field(default_factory=dict)
     start: str | None = None
+    joint: tuple[str, ...] | None = Field(default=None, min_length=2)
 
 
 class TeacherConfig(Section):

@@ -45,7 +45,8 @@ class Places:
         self.out = out
 
     def run(self, entry: Entry) -> Path:
-        return self.out / RUNS / entry.cell / entry.method
+        """Of a joint model that of its first cell, which the others share."""
+        return self.out / RUNS / entry.home / entry.method
 
     def model(self, entry: Entry) -> Path:
         return self.out / MODELS / entry.cell / entry.method

@@ -6,6 +6,7 @@ import json
 import os
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -81,6 +82,8 @@ def measure_teacher(places: Places, cell: Cell, command: str, tell: Tell) -> str
 
 
 def _train(places: Places, cell: Cell, entry: Entry, state: State, command: str, tell: Tell) -> State:
+    if entry.home != cell.name:
+        return _share(places, entry, state)
     parent = trained_parent(places, cell, entry)
     if entry.parent is not None and parent is None:
         raise UserError(f"{cell.name}/{entry.parent}, which it is made from, has no model")
@@ -108,8 +111,18 @@ def _train(places: Places, cell: Cell, entry: Entry, state: State, command: str,
     return state
 
 
+def _share(places: Places, entry: Entry, state: State) -> State:
+    """A further cell of a joint model: exported from the run in its first cell, whose cost is said again."""
+    home = replace(entry, cell=entry.home)
+    if not places.trained(home):
+        raise UserError(f"{home.name}, which it is part of, has no model")
+    export(places.run(entry), places.model(entry), modality=entry.cell)
+    known = {"steps", "seconds", "clock", "parameters", "examples", "batch_size"}
+    return state.model_copy(update=places.state(home.cell, home.method).model_dump(include=known))
+
+
 def _measure(places: Places, entry: Entry, command: str, tell: Tell) -> None:
-    config = read_run(places.run(entry))[0]
+    config = entry.here(read_run(places.run(entry))[0])
     _evaluate(places, entry, str(places.model(entry)), config, command, tell)
 
 

@@ -36,7 +36,7 @@ class Shown(WaveModality):
         return [Picture(_png(wave), f"{name} · one scale", name) for name, wave in panels.items()]
 
     def network(self) -> dict[str, Any]:
-        return {"dims": 1, "in_channels": 1, "channels": [8], "groups": 4}
+        return {"dims": 1, "in_channels": 1, "channels": [8], "groups": 4, "classes": 2}
 
     def dataset(self, source: DataSource, split: Split) -> Waves:
         if source.name not in ("waves", "swells"):

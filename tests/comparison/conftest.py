@@ -53,7 +53,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]
 
     def write(**sections: Any) -> Path:
         path = tmp_path / "compare.yaml"
-        path.write_text(yaml.safe_dump({**COMPARISON, **sections}))
+        path.write_text(yaml.safe_dump({**COMPARISON, **sections}, sort_keys=False))
         return path
 
     return write

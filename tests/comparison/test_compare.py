@@ -140,3 +140,25 @@ def test_a_task_in_place_of_samples(file: Writer, tmp_path: Path) -> None:
     assert cell["beside"][0]["name"] == "silence"
     rows = read_results(Path("out")).sections[-1].rows
     assert [row.title for row in rows] == ["silence", "ict, 1 NFE", "teacher, 2 NFE"]
+
+
+def test_a_joint_model_stands_beside_the_separate_ones(file: Writer, tmp_path: Path) -> None:
+    methods = {"ict": {"method": {"name": "ict"}}, "both": {"method": {"name": "edm"}, "joint": ["swells", "waves"]},
+               "student": {"method": {"name": "ect"}, "joint": ["waves", "swells"], "start": "both"}}  # fmt: skip
+    cells = {"waves": {"config": "waves.yaml"}, "swells": {"config": "waves.yaml", "set": {"data": {"name": "swells"}}}}
+    evaluation = {"n": 16, "steps": [1], "classifier_steps": 10}
+    words = ["compare", str(file(methods=methods, cells=cells, evaluation=evaluation)), "--out", "out"]
+    assert main(words) == 0
+    found = summary(Path("out"))["cells"]
+    assert {m["status"] for cell in found.values() for m in cell["models"].values()} == {"done"}
+    assert [found[cell]["models"][name]["steps"] for cell in found for name in ("ict", "both")] == [8, 16, 8, 16]
+    assert found["waves"]["models"]["both"]["seconds"] == found["swells"]["models"]["both"]["seconds"]
+    assert not Path("out/runs/swells/both").exists()
+    a, b = (load_file(Path("out/models") / cell / "student" / "model.safetensors") for cell in ("waves", "swells"))
+    assert all(torch.equal(value, b[name]) for name, value in a.items())
+    told = [json.loads((Path("out/models") / cell / "both" / "config.json").read_text()) for cell in ("waves", "swells")]
+    assert [(t["modality_index"], t["first_label"]) for t in told] == [(0, 0), (1, 2)]
+    page = Path("out/index.html").read_text()
+    assert "both is one model of" in page
+    assert "for waves and swells, with the budget of as many" in page
+    assert main(words) == 0

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from cmmulti.cli import main
-from cmmulti.comparison.plan import load_plan
+from cmmulti.comparison.reader import load_plan
 from cmmulti.comparison.schema import merged
 from cmmulti.errors import UserError
 
 Writer = Callable[..., Path]
 ICT = {"name": "ict"}
+TWO = {"waves": {"config": "waves.yaml"}, "swells": {"config": "waves.yaml", "set": {"data": {"name": "swells"}}}}
 SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "comparison").glob("*.yaml"))
 
 
@@ -55,7 +56,7 @@ def test_mistakes_that_show_only_when_built_are_told_together(file: Writer, caps
     [
         ({"budget": {"steps": 1, "minutes": 1}}, "either minutes or steps"),
         ({"methods": {"teacher": {"method": {"name": "ict"}}}}, "other than teacher"),
-        ({"methods": {"a": {"method": {"name": "ect"}, "start": "b"}}}, "methods.a.start = 'b': expected one of teacher"),
+        ({"methods": {"a": {"method": {"name": "ect"}, "start": "b"}}}, "methods.a.start = 'b': expected one of scratch, teacher"),
         ({"cells": {"w": {"config": "none.yaml"}}}, "none.yaml: cannot be read as a config"),
         ({"cells": {"w": {"config": "waves.yaml"}}}, "cells.w: method ect wants a teacher"),
         ({"cells": {"w": {"config": "waves.yaml", "teacher": "nowhere"}}}, "no model folder and no shipped name"),
@@ -65,6 +66,12 @@ def test_mistakes_that_show_only_when_built_are_told_together(file: Writer, caps
         ),
         ({"cells": {"w": {"config": "waves.yaml", "for_method": {"icd": {}}, "teacher": "x"}}}, "no method 'icd'"),
         ({"evaluation": {"steps": []}}, "at least one number of steps"),
+        ({"methods": {"both": {"method": ICT, "joint": ["waves", "tides"]}}}, "methods.both.joint: no cell 'tides'"),
+        ({"methods": {"both": {"method": ICT, "joint": ["waves"]}}}, "methods.both: joint = "),
+        (
+            {"methods": {"both": {"method": ICT, "joint": ["waves", "swells"], "start": "teacher"}}, "cells": TWO},
+            "methods.both.start = 'teacher': expected one of scratch (a joint model starts from a joint one",
+        ),
     ],
 )  # fmt: skip
 def test_each_mistake_is_told_by_its_key(file: Writer, section: dict[str, object], told: str) -> None:
