@@ -58,6 +58,9 @@ def resolve(values: Mapping[str, Any], where: str = "config") -> RunConfig:
     ema = None
     if config is not None and method is not None:
         recommended = method.recommended()
+        name = config.optimizer.name or recommended.optimizer
+        if config.optimizer.implementation == "fused" and name == "radam":
+            wrong.append("optimizer.implementation = 'fused': radam has none; expected 'foreach' or another optimizer.name")
         ema = _averages(config.ema, recommended.ema, wrong)
     if wrong or config is None or ema is None:
         raise UserError(f"{where}: " + "; ".join(wrong))

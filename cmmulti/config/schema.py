@@ -78,6 +78,8 @@ class OptimizerConfig(Section):
 
     ``warmup_steps``: linear rise from 0. ``decay``: of the rate after the fraction ``decay_start`` of the budget:
     ``linear`` or ``cosine`` down to 0 at the end, ``inverse-sqrt`` as 1 / sqrt(step / (decay_start * max_steps)).
+    ``implementation``: of the update: ``foreach`` takes many weights per kernel, ``fused`` one kernel (not radam), ``loop``
+    one weight at a time.
     """
 
     name: Literal["radam", "adam", "adamw"] | None = None
@@ -88,6 +90,7 @@ class OptimizerConfig(Section):
     warmup_steps: NonNegativeInt = 0
     decay: Literal["constant", "linear", "cosine", "inverse-sqrt"] = "constant"
     decay_start: float = Field(default=0.0, ge=0, lt=1)
+    implementation: Literal["foreach", "fused", "loop"] = "foreach"
 
     @model_validator(mode="after")
     def _consistent(self) -> OptimizerConfig:
@@ -139,8 +142,9 @@ class TrainerConfig(Section):
     there is one. ``devices`` per node and ``nodes``; ``strategy`` ``auto`` is one device, or DDP for several.
     ``precision``: ``bf16-mixed`` computes networks in bfloat16. ``accumulate``: batches per optimiser step.
     ``clip``: largest gradient norm, 0 for none, null is the method's recommendation. ``nonfinite``: steps without a finite
-    gradient, which are left out, that the run goes on after. ``compile``: ``torch.compile``.
-    ``threads``: CPU threads, null leaves PyTorch's choice.
+    gradient, which are left out, that the run goes on after. ``compile``: ``torch.compile`` of the network.
+    ``channels_last``: convolution weights lie in memory as the U-Net's activations do. ``threads``: CPU threads, null
+    leaves PyTorch's choice.
     """
 
     max_steps: int = Field(default=10_000, ge=1, le=1_000_000_000)
@@ -154,6 +158,7 @@ class TrainerConfig(Section):
     clip: float | None = Field(default=None, ge=0)
     nonfinite: NonNegativeInt = 20
     compile: bool = False
+    channels_last: bool = False
     threads: int | None = Field(default=None, ge=1, le=1024)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
@@ -17,6 +17,7 @@ from cmmulti.config import RunConfig
 from cmmulti.errors import UserError
 from cmmulti.methods.base import Budget, Loss, Method, Progress
 from cmmulti.model import Model
+from cmmulti.nn.unet import CHANNELS_LAST
 from cmmulti.randomness import TrainingRandomness, key
 from cmmulti.training.callbacks.log_file import RANGES
 from cmmulti.training.data import BadBatch, Batch
@@ -45,6 +46,8 @@ class TrainingModule(LightningModule):
         super().__init__()
         self.config, self.model, self.method, self.teacher = config, model, method, teacher
         trainer, data = config.trainer, config.data
+        if trainer.channels_last:
+            order_weights(model)
         method.setup(model, teacher, Budget(trainer.max_steps, data.batch_size))
         self.ema = EMA(model.network.parameters(), ema_profiles(config))
         self.step = 0
@@ -118,8 +121,11 @@ class TrainingModule(LightningModule):
         kind = OPTIMIZERS[settings.name or "radam"]
         parameters = [p for p in self.method.trainable(self.model) if p.requires_grad]
         betas = settings.betas or (0.9, 0.999)
+        how = {"foreach": settings.implementation == "foreach"}
+        if settings.implementation == "fused":
+            how = {"fused": True}
         return kind(  # type: ignore[call-arg]
-            parameters, lr=self.rate, betas=betas, eps=settings.eps, weight_decay=settings.weight_decay, foreach=True
+            parameters, lr=self.rate, betas=betas, eps=settings.eps, weight_decay=settings.weight_decay, **how
         )
 
     @torch.no_grad()
@@ -156,6 +162,14 @@ class TrainingModule(LightningModule):
 
     def on_fit_start(self) -> None:
         self.ema.to(self.device)
+
+
+@torch.no_grad()
+def order_weights(model: nn.Module) -> None:
+    """Convolution weights in the order of memory that their inputs have; averages and moments made later follow them."""
+    for parameter in model.parameters():
+        if (order := CHANNELS_LAST.get(parameter.dim() - 2)) is not None:
+            parameter.data = parameter.data.contiguous(memory_format=order)
 
 
 def ema_profiles(config: RunConfig) -> dict[str, Profile]:

@@ -63,7 +63,8 @@ def train(config: RunConfig, out: Path, resume: bool = False, command: str = "")
         say(f"{out}: all {begin.step} steps are done")
         return module
     if config.trainer.compile:
-        module.model.network.compile()
+        # Compiled dropout would draw in its own way, and a pair's two graphs need not agree on it.
+        module.model.network.compile(options={"fallback_random": True})
     with quiet(), torch.random.fork_rng(devices=[]), _told():
         trainer = Trainer(
             accelerator=config.trainer.accelerator,

@@ -36,6 +36,10 @@ def _check_fsdp(config: RunConfig) -> None:
         raise UserError(
             "trainer.strategy = 'fsdp' with trainer.compile = true: not offered; expected compile false, or 'ddp'"
         )
+    if settings.channels_last:
+        raise UserError(
+            "trainer.strategy = 'fsdp' with trainer.channels_last = true: not offered; expected false, or strategy 'ddp'"
+        )
     if settings.precision != "32-true":
         raise UserError(
             f"trainer.strategy = 'fsdp' with trainer.precision = {settings.precision!r}: not offered; "
