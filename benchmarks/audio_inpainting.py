@@ -6,7 +6,7 @@ Test clips of ``fsdd`` (below ``--root`` or ``CMMULTI_DATA``); a hole of 50, 100
 the seed where the clip is at least as loud as 30 dB below its loudest. Per system and length: median log-spectral distance
 in the hole (dB), median size of the level error (dB), and the seam measure (median over clips and both seams of the step
 across the seam over the RMS of steps within 5 ms). ``true mel`` is the floor of the front end: the same way back, from the
-true log-mel.
+true log-mel. ``start`` is what the model's edits begin with, unchanged by the network, the same way back.
 """
 
 from __future__ import annotations
@@ -62,6 +62,14 @@ def true_mel(clip: Clip, span: tuple[int, int], modality: AudioModality) -> Clip
     return inpaint.filled(clip, found, x, modality.settings, SampleRandomness([0]))
 
 
+def start(clip: Clip, span: tuple[int, int], modality: AudioModality) -> Clip:
+    """What an edit begins with, and no network after it."""
+    found = inpaint.windows(clip, [span], modality.settings)
+    x, _ = inpaint.measured(found, modality.settings)
+    begun = inpaint.begun(found, x, modality.settings)
+    return inpaint.filled(clip, found, begun, modality.settings, SampleRandomness([0]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="folder or shipped name; `none` for the baselines and the floor alone")
@@ -112,7 +120,7 @@ def systems(
 ) -> dict[str, Callable[[], Clip]]:
     """Everything that fills the hole, by name."""
     result: dict[str, Callable[[], Clip]] = {"truth": lambda: clip, **baselines.of(clip, [span])}
-    result["true mel"] = lambda: true_mel(clip, span, modality)
+    result |= {"true mel": lambda: true_mel(clip, span, modality), "start": lambda: start(clip, span, modality)}
     if pipeline is not None:
         seconds = {"start": [span[0] / clip.rate], "end": [span[1] / clip.rate]}
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cmmulti.randomness import SampleRandomness
+from modalities.audio.bridge import bridged
 from modalities.audio.clip import Clip
 from modalities.audio.extrapolation import extrapolated, texture
 from modalities.audio.griffin_lim import with_known_samples
@@ -32,8 +33,8 @@ CONTEXT = 0.2
 """Seconds of known sound that the model's window must hold beside a hole."""
 SILENT = 1e-12
 """Sound of a lower peak (of full scale) is taken for silence; the last bit of 32 is at 5e-10."""
-FADE = 0.005
-"""Seconds inside each end of a hole over which the fill takes over from the extrapolation."""
+FADE = 0.01
+"""Seconds inside each end of a hole over which the fill takes over from the extrapolation, which is better there."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,16 @@ def measured(found: Sequence[Window], settings: AudioSettings) -> tuple[Tensor, 
     x = to_model(torch.stack([w.wave for w in found]), settings)
     mask = ~unknown_frames(torch.stack([w.known for w in found]), settings)
     return x, mask[:, None, None]
+
+
+def begun(found: Sequence[Window], x: Tensor, settings: AudioSettings) -> Tensor:
+    """The representations ``x`` of the windows as an edit begins with them: extrapolated at the ends of each hole, where
+    that is right, and bridged between. What lay in the holes plays no part.
+    """
+    known = torch.stack([w.known for w in found])
+    # Frame t is centred on sample t * hop, the last one perhaps just past the end.
+    centres = (torch.arange(x.shape[-1]) * settings.mel.hop).clamp_max(known.shape[-1] - 1)
+    return bridged(x, known[:, centres], settings)
 
 
 def filled(
