@@ -1,4 +1,4 @@
-"""Makes the toy modality and method known to the registry."""
+"""Makes the toy modality and method known to the registry, and the helpers beside the tests importable."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ from cmmulti import registry
 from cmmulti.config import RunConfig, resolve, with_overrides
 
 
-def _load() -> ModuleType:
-    if "toy" not in sys.modules:
-        spec = spec_from_file_location("toy", Path(__file__).with_name("toy.py"))
+def _load(name: str) -> ModuleType:
+    if name not in sys.modules:
+        spec = spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
         assert spec is not None
         assert spec.loader is not None
-        module = sys.modules["toy"] = module_from_spec(spec)
+        module = sys.modules[name] = module_from_spec(spec)
         spec.loader.exec_module(module)
-    return sys.modules["toy"]
+    return sys.modules[name]
+
+
+_load("runs")
 
 
 @pytest.fixture(autouse=True)
 def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    module = _load()
+    module = _load("toy")
     monkeypatch.setattr(registry, "_entries", module.entries(registry._entries))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

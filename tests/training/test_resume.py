@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from runs import assert_identical, final
 
 from cmmulti import registry
 from cmmulti.config import RunConfig
@@ -24,27 +25,6 @@ from cmmulti.training.callbacks.log_file import read
 from cmmulti.training.run import train
 
 Config = Callable[..., RunConfig]
-
-
-def final(run: Path, step: int = 12) -> dict[str, Any]:
-    return checkpoint.load(run / f"step-{step:08d}.ckpt")
-
-
-def flat(value: Any, path: str = "") -> dict[str, Any]:
-    """Every leaf of a checkpoint by its path."""
-    if isinstance(value, dict):
-        return {k2: v2 for k, v in value.items() for k2, v2 in flat(v, f"{path}/{k}").items()}
-    if isinstance(value, (list, tuple)):
-        return {k2: v2 for i, v in enumerate(value) for k2, v2 in flat(v, f"{path}/{i}").items()}
-    return {path: value}
-
-
-def assert_identical(a: dict[str, Any], b: dict[str, Any]) -> None:
-    left, right = flat(a), flat(b)
-    assert left.keys() == right.keys()
-    for name, value in left.items():
-        same = torch.equal(value, right[name]) if isinstance(value, torch.Tensor) else value == right[name]
-        assert same, name
 
 
 def flip_a_weight(path: Path) -> None:
@@ -57,7 +37,7 @@ def flip_a_weight(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, 2])
 def test_resumed_run_ends_bit_identical(toy_config: Config, tmp_path: Path, workers: int) -> None:
     train(toy_config(f"data.workers={workers}"), tmp_path / "whole")
     run = tmp_path / "stopped"
