@@ -11,11 +11,15 @@ from torch import Tensor
 from cmmulti.config import RunConfig, load_config
 from cmmulti.errors import UserError
 from cmmulti.training import checkpoint
+from cmmulti.training.build import build_method
+from cmmulti.training.callbacks.log_file import read
+from cmmulti.training.callbacks.validation import VALIDATION
 from cmmulti.training.folder import CONFIG, LOG, RunRecord, read_record
+from cmmulti.training.health import Facts, findings
 
 
 def run(folder: Path) -> dict[str, Any]:
-    """A run: what it trains, how far it got."""
+    """A run: what it trains, how far it got, and what looks wrong."""
     if not (folder / CONFIG).is_file():
         raise UserError(f"{folder}: checkpoints without {CONFIG}; expected the folder of a run")
     settings = load_config(folder / CONFIG)
@@ -29,6 +33,8 @@ def run(folder: Path) -> dict[str, Any]:
     facts["examples"] = record.examples
     facts["command"] = record.command
     facts["log"] = _last_row(folder / LOG)
+    facts["validation"] = _last_row(folder / VALIDATION)
+    facts["health"] = _health(folder, settings)
     return facts
 
 
@@ -87,6 +93,20 @@ def _of_config(settings: RunConfig) -> dict[str, Any]:
         "max_steps": settings.trainer.max_steps,
         "batch_size": settings.data.batch_size,
     }
+
+
+def _health(folder: Path, settings: RunConfig) -> dict[str, str] | str:
+    """What looks wrong, by name, each with what to do about it."""
+    log, validation = (read(folder / name) if (folder / name).is_file() else [] for name in (LOG, VALIDATION))
+    method = build_method(settings)
+    facts = Facts(
+        max_steps=settings.trainer.max_steps,
+        role=method.role,
+        taught=settings.init is not None,
+        staged=bool(method.sampling_levels(settings.sigma_max)),
+        export=settings.ema.export or "raw",
+    )
+    return {f.name: f"{f.what}. {f.advice}." for f in findings(log, validation, facts)} or "nothing looks wrong"
 
 
 def _last_row(path: Path) -> dict[str, str]:

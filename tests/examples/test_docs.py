@@ -28,7 +28,7 @@ def test_every_local_link_leads_somewhere() -> None:
 def test_the_page_of_configs_names_every_key_and_its_default() -> None:
     page = (DOCS / "configs.md").read_text(encoding="utf-8")
     sections = {"": RunConfig, "data": DataConfig, "optimizer": OptimizerConfig, "ema": EMAConfig}
-    sections |= {n: type(RunConfig.model_fields[n].default) for n in ("trainer", "checkpoint", "preview", "log")}
+    sections |= {n: type(RunConfig.model_fields[n].default) for n in ("trainer", "checkpoint", "preview", "validation", "log")}
     rows: dict[str, dict[str, str]] = {"": {}}
     section = ""
     for line in [each for each in page.splitlines() if each.startswith("|")]:

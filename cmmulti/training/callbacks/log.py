@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch.utils.tensorboard import SummaryWriter
 
 from cmmulti.training.callbacks.base import AfterStep, is_due
@@ -40,8 +40,10 @@ class Log(AfterStep):
         self._since = (module.step, time.perf_counter())
 
     def after_step(self, trainer: Trainer, module: TrainingModule) -> None:
-        if not is_due(module, module.config.log.every_steps):
-            return
+        if is_due(module, module.config.log.every_steps):
+            self._log(trainer, module)
+
+    def _log(self, trainer: Trainer, module: TrainingModule) -> None:
         now = time.perf_counter()
         steps, seconds = module.step - self._since[0], now - self._since[1]
         self._since = (module.step, now)
@@ -79,7 +81,10 @@ class Log(AfterStep):
     def on_fit_end(self, *args: object) -> None:
         self._close()
 
-    def on_exception(self, *args: object) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        module = cast(TrainingModule, pl_module)
+        if any(module.blamed) and trainer.world_size == 1:
+            self._log(trainer, module)  # the gradients that ended the run are otherwise in no row
         self._close()
 
     def _write(self, row: dict[str, float]) -> None:

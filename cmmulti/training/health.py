@@ -1,0 +1,250 @@
+"""What looks wrong in a run, from its log and its figures on held-out items, in words.
+
+A loss alone misleads: its target moves with the student, curricula shift it, and learned weights pin it. Where held-out
+items were looked at, they decide; the loss is asked only where there are none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import NamedTuple
+
+from cmmulti.model import Role
+from cmmulti.training.callbacks.log_file import NONFINITE, RANGES
+
+Row = Mapping[str, float]
+
+NOISY = 0.15
+"""Samples that are rougher than the items by this share of the way to white noise. Trained models of pictures, sound and
+scans measured -0.06 to 0.02, a denoiser of scans that had trained too little 0.25; white noise is 1."""
+COLLAPSED = 0.35
+"""Least spread of samples, of the items'. Trained models measured 0.56 to 1.05, the lowest of them denoisers at 8 Euler
+steps; at 0.35 a class has an eighth of the items' variance."""
+WORSE = 2.5
+"""Growth of a student's held-out error. The end of a trajectory is at most a sample of the posterior, whose squared error
+is twice that of its mean, the teacher's; the rest is for the few items. Students that kept their teacher measured 0.9 to
+1.6, one that lost its classes 9 and 12 at the levels that decide on them."""
+WORSE_OVERALL = 1.7
+"""Geometric mean of that growth over noise levels. Every level near its limit of 2 would be no consistency function that
+training finds: students that kept their teacher measured 1.1 to 1.4."""
+TEACHER_WORSE = 1.5
+"""Growth of a denoiser's held-out error, which should only fall."""
+HOPELESS = 3.0
+"""A held-out error at one noise level: a network that answers 0 has 1, a perfect sample of the posterior at most 2."""
+EMA_WORSE = 1.1
+"""Error of the average over that of the weights: both see the same items and noise, so that little of it is chance."""
+LOSS_WORSE = 1.4
+"""Growth of a smoothed loss. Fourteen sound runs ended at 1.00 to 1.09 times their least, a student that lost what its
+teacher knew at 1.54."""
+SMOOTHED = 5
+"""Rows of the log in a smoothed loss: of few samples each, a single one may be twice the next."""
+
+
+class Facts(NamedTuple):
+    """What is known of a run besides its tables.
+
+    Args:
+        max_steps: its budget. role: of what it trains. taught: it started from a trained model. staged: its samples mean
+            something at the end alone, as the method then makes them in its last number of steps.
+        export: the average that is exported, ``raw`` for the weights themselves.
+    """
+
+    max_steps: int
+    role: Role = "consistency"
+    taught: bool = False
+    staged: bool = False
+    export: str = ""
+
+
+class Finding(NamedTuple):
+    """A disease by name, what shows it in one sentence with numbers, and what to do about it in another."""
+
+    name: str
+    what: str
+    advice: str
+
+
+def findings(log: Sequence[Row], validation: Sequence[Row], facts: Facts) -> list[Finding]:
+    """What looks wrong, worst first; empty where nothing does.
+
+    Args:
+        log: rows of ``log.csv``. validation: rows of ``validation.csv``, the one before the first step among them where the
+            run was measured from the start. Columns of other versions may be missing.
+    """
+    found = [*_nonfinite(log), *_worse(log, validation, facts)]
+    if validation and validation[-1]["step"] > 0:
+        found += [*_samples(validation[-1], facts), *_average(validation[-1], facts)]
+    return [*found, *_unfinished(log, validation, facts)]
+
+
+def _step(log: Sequence[Row], validation: Sequence[Row]) -> int:
+    return int(max((row["step"] for row in (*log[-1:], *validation[-1:])), default=0))
+
+
+def _nonfinite(log: Sequence[Row]) -> list[Finding]:
+    advice = "Lower optimizer.learning_rate, set trainer.clip, or use trainer.precision 32-true"
+    counted = sum(_told(row, "nonfinite", 0.0) for row in log)
+    if counted:
+        by_range = {r: sum(_told(row, c, 0.0) for row in log) for r, c in zip(RANGES, NONFINITE, strict=True)}
+        worst = max(by_range, key=by_range.__getitem__)
+        share = by_range[worst] / counted
+        what = f"{counted:.0f} of {_step(log, [])} steps had no finite gradient and were left out"
+        where = f", {share:.0%} of that at noise levels {_words(worst)}" if share else ""
+        return [Finding("non-finite gradients", what + where, advice)]
+    broken = [row for row in log if not all(math.isfinite(row.get(c, 0.0)) for c in ("loss", "grad_norm"))]
+    if broken:
+        first = f"first at step {broken[0]['step']:.0f}"
+        what = f"loss or gradient norm is not finite in {len(broken)} of {len(log)} rows, {first}"
+        return [Finding("non-finite gradients", what, advice)]
+    return []
+
+
+def _worse(log: Sequence[Row], validation: Sequence[Row], facts: Facts) -> list[Finding]:
+    """The held-out error grew, at one noise level or at most of them; without such figures, the loss."""
+    if len(validation) < 2:
+        return _loss_grew(log)
+    limit = TEACHER_WORSE if facts.role == "teacher" else WORSE
+    growth, last = {}, validation[-1]
+    for name in RANGES:
+        earlier = [row[c] for row in validation[:-1] if math.isfinite(_told(row, c := f"error_{name}", math.nan))]
+        now = _told(last, f"error_{name}", math.nan)
+        if earlier and not math.isnan(now):
+            growth[name] = (max(now, 1e-12), max(min(earlier), 1e-12))
+    bad = {n: v for n, v in growth.items() if v[0] > limit * v[1] or v[0] > max(HOPELESS, v[1])}
+    overall = math.exp(sum(math.log(v[0] / v[1]) for v in growth.values()) / max(len(growth), 1))
+    if facts.taught and math.isfinite(overall) and (overall > WORSE_OVERALL or len(bad) > 1):
+        worst = max(growth, key=lambda n: growth[n][0] / growth[n][1])
+        now, best = growth[worst]
+        return [
+            Finding(
+                "student forgot its teacher",
+                f"the held-out error is {overall:.2g} times that of the start over all noise levels, and {now:.3g} "
+                f"instead of {best:.3g} at noise levels {_words(worst)}",
+                "Start again with a lower optimizer.learning_rate or larger batches (data.batch_size)",
+            )
+        ]
+    if not bad:
+        return []
+    worst = max(bad, key=lambda n: bad[n][0] / bad[n][1])
+    now, best = bad[worst]
+    at = f"at noise levels {_words(worst)}"
+    if math.isinf(overall) or len(bad) > max(1, len(growth) // 2):
+        return [
+            Finding(
+                "learning rate too high",
+                f"the held-out error grew at {len(bad)} of {len(growth)} noise levels, {at} from {best:.3g} to {now:.3g}",
+                "Start again with a lower optimizer.learning_rate, a warm-up (optimizer.warmup_steps) or trainer.clip",
+            )
+        ]
+    others = [v[0] / v[1] for n, v in growth.items() if n not in bad]
+    return [
+        Finding(
+            "noise level diverges",
+            f"the held-out error {at} went from {best:.3g} to {now:.3g}, elsewhere to {median(others):.2g} times its best",
+            "Let the method draw that level more often (p_mean, p_std) or weigh it less, or lower optimizer.learning_rate",
+        )
+    ]
+
+
+def _loss_grew(log: Sequence[Row]) -> list[Finding]:
+    """Of the stage that the log ends in, where rows tell it."""
+    if log and "tangent_norm" in log[-1]:
+        return []  # the target is made of the network's own derivative: its loss may rise while samples get better
+    keys = [k for k in ("stage", "levels") if log and k in log[-1]]
+    rows = [row for row in log if all(row.get(k) == log[-1][k] for k in keys)]
+    losses = [row["loss"] for row in rows if math.isfinite(_told(row, "loss", math.nan))]
+    norms = [row["grad_norm"] for row in rows if math.isfinite(_told(row, "grad_norm", math.nan))]
+    if len(losses) < 2 * SMOOTHED or len(norms) < 2 * SMOOTHED:
+        return []
+    smooth = [median(losses[i : i + SMOOTHED]) for i in range(len(losses) - SMOOTHED + 1)]
+    if min(smooth) <= 0 or smooth[-1] <= LOSS_WORSE * min(smooth):
+        return []
+    return [
+        Finding(
+            "learning rate too high",
+            f"the loss rose from {min(smooth):.3g} to {smooth[-1]:.3g}, the gradient norm from "
+            f"{median(norms[:SMOOTHED]):.3g} to {median(norms[-SMOOTHED:]):.3g}",
+            "Start again with a lower optimizer.learning_rate, a warm-up (optimizer.warmup_steps) or trainer.clip",
+        )
+    ]
+
+
+def _samples(row: Row, facts: Facts) -> list[Finding]:
+    """Noise before collapse: a network that knows nothing yet answers faint noise, which has no spread either."""
+    step = int(row["step"])
+    noise, spread = _told(row, "noise", math.nan), _told(row, "spread", math.nan)
+    if facts.staged and step < facts.max_steps:
+        return []
+    early = step < facts.max_steps / 3
+    if noise == math.inf or spread == math.inf:
+        return [
+            Finding(
+                "samples are not finite",
+                f"samples at step {step} hold NaN or infinity",
+                "Start again with a lower optimizer.learning_rate or trainer.clip",
+            )
+        ]
+    if noise > NOISY:
+        return [
+            Finding(
+                "samples stay noise",
+                f"samples at step {step} are {noise:.0%} of the way from held-out items to white noise",
+                "It is early: let it train on"
+                if early
+                else "Train longer, raise optimizer.learning_rate, or start from a trained denoiser (--init)",
+            )
+        ]
+    if spread < COLLAPSED:
+        how = (
+            "Train longer; a denoiser's samples spread last"
+            if facts.role == "teacher"
+            else "Let the curriculum reach its small steps (trainer.max_steps, method.stages), or lower "
+            "optimizer.learning_rate"
+        )
+        return [
+            Finding(
+                "collapse",
+                f"samples of a class at step {step} spread {spread:.0%} as far as held-out items",
+                "It is early: let it train on" if early else how,
+            )
+        ]
+    return []
+
+
+def _average(row: Row, facts: Facts) -> list[Finding]:
+    error, raw = _told(row, "error", math.nan), _told(row, "raw_error", math.nan)
+    if not error > EMA_WORSE * raw:
+        return []
+    return [
+        Finding(
+            "average not useful yet",
+            f"the average {facts.export or 'that is exported'} has a held-out error of {error:.3g}, the weights themselves "
+            f"have {raw:.3g}",
+            "Train longer, export a shorter average (export --ema), or shorten ema.half_lives",
+        )
+    ]
+
+
+def _unfinished(log: Sequence[Row], validation: Sequence[Row], facts: Facts) -> list[Finding]:
+    step = _step(log, validation)
+    if step >= facts.max_steps:
+        return []
+    return [
+        Finding(
+            "not finished",
+            f"the log ends at step {step} of {facts.max_steps} ({step / facts.max_steps:.0%})",
+            "If it no longer runs, go on with train --resume",
+        )
+    ]
+
+
+def _told(row: Row, column: str, default: float) -> float:
+    """A figure of a row; ``default`` where it was not told (nan)."""
+    value = row.get(column, math.nan)
+    return default if math.isnan(value) else value
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " to ").replace("to max", "and more")

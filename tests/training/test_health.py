@@ -1,0 +1,173 @@
+"""Each disease is found in tables that were made to show it, nothing in healthy ones, and both in runs that have them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cmmulti.config import RunConfig, resolve
+from cmmulti.errors import UserError
+from cmmulti.inspection import inspect, words
+from cmmulti.training.callbacks.log_file import BINS, RANGES
+from cmmulti.training.export import export
+from cmmulti.training.health import Facts, Finding, findings
+from cmmulti.training.run import train
+
+Config = Callable[..., RunConfig]
+Rows = list[dict[str, float]]
+FACTS = Facts(max_steps=1000, role="consistency")
+
+
+def log(loss: Callable[[float], float] = lambda part: 1 - 0.5 * part, **more: float) -> Rows:
+    """Twenty rows of a run whose loss is a function of the part of it that is done, with an uneven gradient norm."""
+    rows = []
+    for i in range(1, 21):
+        value = loss(i / 20) * (1 + 0.05 * math.sin(9 * i))
+        rows.append({"step": 50 * i, "loss": value, **dict.fromkeys(BINS, value), "grad_norm": 2 + math.sin(i), **more})
+    return rows
+
+
+def validation(last: dict[str, float] | None = None, start: float = 0.4) -> Rows:
+    """Rows before the first step, in the middle and at the end, of a healthy student; ``last`` changes the end."""
+    healthy = {"error": 0.4, "raw_error": 0.42, "spread": 0.9, "noise": 0.0, "distance": 0.01}
+    first = {"step": 0, **healthy, "spread": 0.2, **dict.fromkeys((f"error_{r}" for r in RANGES), start)}
+    middle = {"step": 500, **healthy, **dict.fromkeys((f"error_{r}" for r in RANGES), 0.45)}
+    return [first, middle, {**middle, "step": 1000, **(last or {})}]
+
+
+def only(found: list[Finding], name: str) -> Finding:
+    assert [f.name for f in found] == [name]
+    assert "\n" not in found[0].what + found[0].advice
+    return found[0]
+
+
+def test_a_healthy_run() -> None:
+    assert findings(log(), validation(), FACTS) == []
+    assert findings(log(), [], FACTS) == []
+    assert findings(log(stage=2.0), validation(), FACTS._replace(taught=True)) == []
+    # A target that moves in stages, or is made of the network's own derivative, may raise the loss.
+    assert findings([*log(stage=0.0)[:10], *log(lambda _: 9.0, stage=1.0)[10:]], [], FACTS) == []
+    assert findings(log(lambda part: 1 + part, tangent_norm=1.0), [], FACTS) == []
+    # Held-out items decide where they were looked at.
+    assert findings(log(lambda part: 1 + 3 * part), validation(), FACTS) == []
+
+
+def test_samples_stay_noise() -> None:
+    found = only(findings(log(), validation({"noise": 0.6, "spread": 0.1}), FACTS), "samples stay noise")
+    assert "60%" in found.what
+    assert "Train longer" in found.advice
+    early = findings(log()[:5], validation({"noise": 0.6, "step": 250}), FACTS)
+    assert [f.name for f in early] == ["samples stay noise", "not finished"]
+    assert "early" in early[0].advice
+    staged = FACTS._replace(staged=True)
+    assert [f.name for f in findings(log()[:5], validation({"noise": 0.6, "step": 250}), staged)] == ["not finished"]
+    assert findings(log(), validation({"noise": math.nan}), FACTS) == []
+
+
+def test_collapse() -> None:
+    found = only(findings(log(), validation({"spread": 0.12}), FACTS), "collapse")
+    assert "12%" in found.what
+    assert "curriculum" in found.advice
+    assert "spread last" in findings(log(), validation({"spread": 0.12}), FACTS._replace(role="teacher"))[0].advice
+    assert only(findings(log(), validation({"spread": math.inf}), FACTS), "samples are not finite")
+
+
+def test_a_noise_level_diverges() -> None:
+    found = only(findings(log(), validation({"error_3_10": 2.0}), FACTS), "noise level diverges")
+    assert "3 to 10 went from 0.4 to 2" in found.what
+    hopeless = validation({"error_10_max": 3.5})
+    for row in hopeless[:2]:
+        row["error_10_max"] = 1.6
+    assert "10 and more" in only(findings(log(), hopeless, FACTS), "noise level diverges").what
+    assert findings(log(), validation({"error_3_10": 0.9}), FACTS) == []
+    assert only(findings(log(), validation({"error_3_10": 0.9}), FACTS._replace(role="teacher")), "noise level diverges")
+
+
+def test_a_student_forgot_its_teacher() -> None:
+    taught = FACTS._replace(taught=True)
+    found = only(
+        findings(log(), validation({"error_0.1_0.3": 1.5, "error_0.3_1": 1.3}), taught), "student forgot its teacher"
+    )
+    assert "1.5 instead of 0.4 at noise levels 0.1 to 0.3" in found.what
+    everywhere = dict.fromkeys((f"error_{r}" for r in RANGES), 0.75)
+    assert "1.9 times" in only(findings(log(), validation(everywhere), taught), "student forgot its teacher").what
+    assert findings(log(), validation(everywhere), FACTS) == []
+
+
+def test_a_learning_rate_too_high() -> None:
+    everywhere = dict.fromkeys((f"error_{r}" for r in RANGES), 2.5)
+    assert "6 of 6" in only(findings(log(), validation(everywhere), FACTS), "learning rate too high").what
+    broken = validation({"error_1_3": math.inf})
+    assert "inf" in only(findings(log(), broken, FACTS._replace(taught=True)), "learning rate too high").what
+    rising = log(lambda part: 0.5 + abs(part - 0.3))
+    assert "the loss rose from" in only(findings(rising, [], FACTS), "learning rate too high").what
+
+
+def test_an_average_not_useful_yet() -> None:
+    facts = FACTS._replace(export="half-life-0.05")
+    found = only(findings(log(), validation({"error": 0.9, "raw_error": 0.42}), facts), "average not useful yet")
+    assert "half-life-0.05" in found.what
+    assert "0.9, the weights themselves have 0.42" in found.what
+    assert findings(log(), validation({"error": 0.43}), FACTS) == []
+
+
+def test_gradients_that_are_not_finite() -> None:
+    rows = log(nonfinite=0.0)
+    rows[3] |= {"nonfinite": 4.0, "nonfinite_10_max": 3.0, "nonfinite_3_10": 1.0}
+    found = only(findings(rows, validation(), FACTS), "non-finite gradients")
+    assert "4 of 1000 steps" in found.what
+    assert "75% of that at noise levels 10 and more" in found.what
+    older = log()
+    older[7]["grad_norm"] = math.inf
+    assert "1 of 20 rows, first at step 400" in only(findings(older, [], FACTS), "non-finite gradients").what
+
+
+def test_not_finished() -> None:
+    assert "step 500 of 1000 (50%)" in only(findings(log()[:10], validation()[:2], FACTS), "not finished").what
+    assert "step 0 of 1000" in only(findings([], [], FACTS), "not finished").what
+
+
+def health(run: Path) -> dict[str, str] | str:
+    facts = inspect(run)
+    assert "health" in words(facts)
+    found: dict[str, str] | str = facts["health"]
+    return found
+
+
+DIGITS: dict[str, Any] = {
+    "modality": {"name": "image", "size": [8, 8], "channels": 1, "classes": 10},
+    "data": {"name": "digits", "batch_size": 32},
+    "network": {"name": "unet", "channels": [16, 16], "blocks": 1, "attention": []},
+    "trainer": {"accelerator": "cpu", "threads": 1, "max_steps": 60, "nonfinite": 5},
+    "preview": {"every_steps": 0},
+    "log": {"every_steps": 10, "tensorboard": False},
+}
+
+
+def digits(method: str, rate: float, **more: object) -> RunConfig:
+    return resolve({**DIGITS, "method": {"name": method}, "optimizer": {"name": "adam", "learning_rate": rate}, **more})
+
+
+def test_runs_that_are_ill(tmp_path: Path) -> None:
+    """Untrained; a rate far too high; an average that lags; a student whose rate is 300 times too high, and at its own."""
+    train(digits("ect", 1e-9, trainer={**DIGITS["trainer"], "max_steps": 3}), tmp_path / "still")
+    assert "white noise" in health(tmp_path / "still")["samples stay noise"]
+
+    with pytest.raises(UserError, match="not finite"):
+        train(digits("edm", 1.0), tmp_path / "wild")
+    assert {"non-finite gradients", "not finished"} == set(health(tmp_path / "wild"))
+
+    longer = {**DIGITS["trainer"], "max_steps": 120}
+    train(digits("edm", 5e-3, ema={"half_lives": [0.05, 1.0], "ramp": 0.0}, trainer=longer), tmp_path / "teacher")
+    assert "half-life-1 has" in health(tmp_path / "teacher")["average not useful yet"]
+    export(tmp_path / "teacher", tmp_path / "model", "half-life-0.05")
+
+    start = str(tmp_path / "model")
+    train(digits("ect", 1e-1, init=start), tmp_path / "forgot")
+    assert "student forgot its teacher" in health(tmp_path / "forgot")
+    train(digits("ect", 3e-4, init=start), tmp_path / "good")
+    assert health(tmp_path / "good") == "nothing looks wrong"
