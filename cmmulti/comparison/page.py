@@ -14,6 +14,8 @@ from cmmulti.report.results import MediaRecord, Results, RowRecord, SectionRecor
 
 HEADLINES = ("accuracy", "frechet_matched", "recall")
 """Figures of free samples in the first table; a task shows the first of its own."""
+RESULT = ("result", "error of result")
+"""How the captions of a model's own answer to a task begin."""
 NAMES = {"frechet_matched": "Fréchet distance"}
 ARROWS = {"higher": " ↑", "lower": " ↓", "one": " → 1", "zero": " → 0", "none": ""}
 
@@ -52,7 +54,8 @@ def _quality_text(plan: Plan) -> str:
     return (
         f"Every method had the same budget, {plan.config.budget.told}. Measured on the {' and '.join(splits)} split. "
         f"Several numbers in a place are for {_listed([str(s) for s in plan.cells[0].evaluation.steps])} steps, which are "
-        "as many network evaluations unless a table below says more; the teacher's number is for 35 of them."
+        "as many network evaluations unless a table below says more; a denoiser's last number, and a teacher's only one, "
+        "are for 35 of them."
     )
 
 
@@ -174,12 +177,12 @@ def _cell_sections(cell: Cell, found: Sequence[Standing]) -> list[SectionRecord]
         tables=[_figures(measured)],
     )
     task = cell.evaluation.task
-    title = f"{cell.title}: samples at the same seeds" if task is None else f"{cell.title}: {task} of the same case"
-    shown = [row for each in measured for row in (_samples(cell, each) if task is None else _answers(cell, each))]
     if task is not None:
-        shown = [*_givens(cell, measured[0]), *shown]
-    heads = _seeds(measured[0]) if task is None else []
-    return [figures, SectionRecord(title=title, columns=heads, rows=shown)]
+        media = [*_givens(cell, measured[0]), *(record for each in measured for record in _answers(cell, each))]
+        return [figures, SectionRecord(title=f"{cell.title}: {task} of the same case", media=media)]
+    rows = [row for each in measured for row in _samples(cell, each)]
+    title = f"{cell.title}: samples at the same seeds"
+    return [figures, SectionRecord(title=title, columns=_seeds(measured[0]), rows=rows)]
 
 
 def _figures(measured: Sequence[Standing]) -> Table:
@@ -213,30 +216,33 @@ def _samples(cell: Cell, each: Standing) -> list[RowRecord]:
     ]
 
 
-def _answers(cell: Cell, each: Standing) -> list[RowRecord]:
+def _answers(cell: Cell, each: Standing) -> list[MediaRecord]:
+    """A model's answer to the case that is shown, called by its name."""
     assert each.results is not None
-    media = each.results.sections[1].media
-    own = [m for m in media if m.caption.startswith(("result", "error of result"))]
-    return [_row(cell, each, f"{each.method}, {max(row['nfe'] for row in each.rows)} NFE", own)]
+    name = f"{each.method}, {max(row['nfe'] for row in each.rows)} NFE"
+    own = [m for m in each.results.sections[1].media if m.caption.startswith(RESULT)]
+    return [_moved(m, cell, each, m.caption.replace("result", name, 1)) for m in own]
 
 
-def _givens(cell: Cell, each: Standing) -> list[RowRecord]:
+def _givens(cell: Cell, each: Standing) -> list[MediaRecord]:
     """What every model was given, the simpler answers and the truth: of the first model's page."""
     assert each.results is not None
-    media = [m for m in each.results.sections[1].media if not m.caption.startswith(("result", "error of"))]
-    return [_row(cell, each, m.caption.partition(" · ")[0], [m]) for m in media]
+    media = [m for m in each.results.sections[1].media if not m.caption.startswith(RESULT)]
+    return [_moved(m, cell, each, m.caption) for m in media]
 
 
 def _row(cell: Cell, each: Standing, title: str, media: Sequence[MediaRecord]) -> RowRecord:
-    """Media of an evaluation's folder, seen from the comparison's; what all captions end with is said once."""
+    """Media in a row; what all captions end with, such as their scale, is said once."""
     tails = {m.caption.partition(" · ")[2].partition(";")[0] for m in media}
-    folder = f"{FIGURES}/{cell.name}/{each.method}"
-    return RowRecord(title=title, text=tails.pop() if len(tails) == 1 else "", media=[_moved(m, folder) for m in media])
+    text = tails.pop() if len(tails) == 1 else ""
+    return RowRecord(title=title, text=text, media=[_moved(m, cell, each, "") for m in media])
 
 
-def _moved(record: MediaRecord, folder: str) -> MediaRecord:
-    picture = None if record.picture is None else _moved(record.picture, folder)
-    return record.model_copy(update={"file": f"{folder}/{record.file}", "picture": picture, "caption": ""})
+def _moved(record: MediaRecord, cell: Cell, each: Standing, caption: str) -> MediaRecord:
+    """Media of an evaluation's folder, seen from the comparison's."""
+    picture = None if record.picture is None else _moved(record.picture, cell, each, "")
+    file = f"{FIGURES}/{cell.name}/{each.method}/{record.file}"
+    return record.model_copy(update={"file": file, "picture": picture, "caption": caption})
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -127,13 +127,14 @@ def _measure(places: Places, entry: Entry, command: str, tell: Tell) -> None:
 
 
 def _evaluate(places: Places, entry: Entry, model: str, config: RunConfig, command: str, tell: Tell) -> None:
-    """Figures as ``cmmulti evaluate`` makes them; a teacher at 35 evaluations, whatever the others are given."""
+    """Figures as ``cmmulti evaluate`` makes them; those of a denoiser at 35 evaluations too, of a teacher there alone."""
     asked, steps = entry.evaluation, list(entry.evaluation.steps)
     pipeline = Pipeline.from_pretrained(model, _device(config))
-    if entry.method == TEACHER:
-        if pipeline.model.role != "teacher":
-            raise UserError(f"{model}: a {pipeline.model.role} model; expected a denoising teacher")
-        steps = [TEACHER_STEPS if asked.task is None else TEACHER_EVALUATIONS]
+    if entry.method == TEACHER and pipeline.model.role != "teacher":
+        raise UserError(f"{model}: a {pipeline.model.role} model; expected a denoising teacher")
+    if pipeline.model.role == "teacher":
+        best = TEACHER_STEPS if asked.task is None else TEACHER_EVALUATIONS
+        steps = [best] if entry.method == TEACHER else [*steps, best]
     request = Request(
         pipeline=pipeline,
         model=entry.name,

@@ -131,18 +131,18 @@ def test_a_budget_of_minutes_becomes_steps_once(file: Writer, tmp_path: Path, mo
     assert state["steps"] == model["steps"]
 
 
-def test_a_task_in_place_of_samples(file: Writer, tmp_path: Path) -> None:
+def test_a_task_in_place_of_samples(file: Writer) -> None:
     evaluation = {"task": "fill", "n": 6, "steps": [1], "classifier_steps": 20}
     path = file(evaluation=evaluation, methods={"ict": {"method": {"name": "ict"}}})
     assert main(["compare", str(path), "--out", "out"]) == 0
     cell = summary(Path("out"))["cells"]["waves"]
     assert [row["nfe"] for row in cell["models"]["ict"]["rows"]] == [1]
     assert cell["beside"][0]["name"] == "silence"
-    rows = read_results(Path("out")).sections[-1].rows
-    assert [row.title for row in rows] == ["silence", "ict, 1 NFE", "teacher, 2 NFE"]
+    media = read_results(Path("out")).sections[-1].media
+    assert [m.caption.partition(" · ")[0] for m in media] == ["silence", "ict, 1 NFE", "teacher, 2 NFE"]
 
 
-def test_a_joint_model_stands_beside_the_separate_ones(file: Writer, tmp_path: Path) -> None:
+def test_a_joint_model_stands_beside_the_separate_ones(file: Writer) -> None:
     methods = {"ict": {"method": {"name": "ict"}}, "both": {"method": {"name": "edm"}, "joint": ["swells", "waves"]},
                "student": {"method": {"name": "ect"}, "joint": ["waves", "swells"], "start": "both"}}  # fmt: skip
     cells = {"waves": {"config": "waves.yaml"}, "swells": {"config": "waves.yaml", "set": {"data": {"name": "swells"}}}}

@@ -56,7 +56,7 @@ def test_mistakes_that_show_only_when_built_are_told_together(file: Writer, caps
     [
         ({"budget": {"steps": 1, "minutes": 1}}, "either minutes or steps"),
         ({"methods": {"teacher": {"method": {"name": "ict"}}}}, "other than teacher"),
-        ({"methods": {"a": {"method": {"name": "ect"}, "start": "b"}}}, "methods.a.start = 'b': expected one of scratch, teacher"),
+        ({"methods": {"a": {"method": ICT, "start": "b"}}}, "methods.a.start = 'b': expected one of scratch, teacher (or"),
         ({"cells": {"w": {"config": "none.yaml"}}}, "none.yaml: cannot be read as a config"),
         ({"cells": {"w": {"config": "waves.yaml"}}}, "cells.w: method ect wants a teacher"),
         ({"cells": {"w": {"config": "waves.yaml", "teacher": "nowhere"}}}, "no model folder and no shipped name"),
