@@ -74,6 +74,10 @@ class Model(nn.Module):
             )
         # A two-time network denoises on its diagonal, where both times are the same.
         diagonal = self._levels(x, sigma) if self.role == "two-time" else None
+        return self._held(self._guided(x, sigma, condition, diagonal))
+
+    def _guided(self, x: Tensor, sigma: Tensor | float, condition: Condition, diagonal: Tensor | None) -> Tensor:
+        """The estimate, of two evaluations where the condition has a guidance weight."""
         if condition.guidance is None:
             return self._estimate(x, sigma, condition, diagonal)
         weight = condition.guidance.view(-1, *([1] * (x.dim() - 1)))
@@ -81,6 +85,11 @@ class Model(nn.Module):
         conditional = self._estimate(x, sigma, condition, diagonal)
         unconditional = self._estimate(x, sigma, condition.dropped(), diagonal)
         return unconditional + weight * (conditional - unconditional)
+
+    def _held(self, estimate: Tensor) -> Tensor:
+        """Inside the range that the network's authors hold its estimates to."""
+        limit = self.parameterization.limit
+        return estimate if limit is None else estimate.clamp(-limit, limit)
 
     def endpoint(self, x: Tensor, sigma: Tensor | float, condition: Condition = NO_CONDITION) -> Tensor:
         """Where the trajectory through ``x`` ends; for a teacher, its :meth:`denoise`. What samplers call."""

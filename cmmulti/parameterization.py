@@ -60,6 +60,11 @@ class Parameterization(ABC):
         """The level at which the estimate equals its input exactly (0 but for the consistency form)."""
         return 0.0
 
+    @property
+    def limit(self) -> float | None:
+        """Estimates of a teacher are held to plus and minus this, where its authors do so; None for no limit."""
+        return None
+
     def network_input(self, sigma: Tensor) -> Tensor:
         """Factor from the native process to the network's input: ``c_in / scale``."""
         return self.coefficients(sigma).c_in / self.scale(sigma)
@@ -162,12 +167,33 @@ class Flow(Parameterization):
 
 
 @dataclass(frozen=True)
+class FlowToData(Flow):
+    """Flow matching that runs the other way, as the library flow_matching has it: ``x_t = (1-t) z + t x0``, ``v = x0 - z``.
+
+    ``t = 1/(1+sigma)`` is 1 for data, ``D = x_t + (1-t) v``.
+    """
+
+    kind: ClassVar[str] = "flow-to-data"
+
+    def coefficients(self, sigma: Tensor) -> Coefficients:
+        t = self.to_native(sigma)
+        return Coefficients(t, t, 1 - t, t)
+
+    def to_native(self, sigma: Tensor) -> Tensor:
+        return 1 / (1 + sigma)
+
+    def to_sigma(self, t: Tensor) -> Tensor:
+        return (1 - t) / t
+
+
+@dataclass(frozen=True)
 class DDPM(Parameterization):
     """A variance-preserving network on discrete times (DDPM, DDIM, Stable Diffusion's schedules).
 
     Args:
         alphas_cumprod: alpha-bar for every index, decreasing.
         prediction: ``"epsilon"`` (noise) or ``"v"`` (``alpha z - sigma x0``).
+        clip: estimates are held to plus and minus this, as the network's own schedule does; None for no limit.
 
     The native time is the index, interpolated linearly in ``ln sigma``; outside the table it is held at its ends.
     """
@@ -175,8 +201,12 @@ class DDPM(Parameterization):
     kind: ClassVar[str] = "ddpm"
     alphas_cumprod: tuple[float, ...] = ()
     prediction: str = "epsilon"
+    clip: float | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "alphas_cumprod", tuple(self.alphas_cumprod))  # a list where it was read from a file
+        if self.clip is not None and not self.clip > 0:
+            raise UserError(f"DDPM clip: expected a number above 0, got {self.clip}")
         if self.prediction not in ("epsilon", "v"):
             raise unknown_name("DDPM prediction", self.prediction, ("epsilon", "v"))
         if len(self.alphas_cumprod) < 2 or any(
@@ -209,6 +239,10 @@ class DDPM(Parameterization):
         return (1 + sigma**2).rsqrt()
 
     @property
+    def limit(self) -> float | None:
+        return self.clip
+
+    @property
     def sigma_max(self) -> float:
         """The last level that the network was trained on."""
         last = self.alphas_cumprod[-1]
@@ -226,7 +260,7 @@ def _log_sigmas(bars: tuple[float, ...], device: torch.device, dtype: torch.dtyp
         return (((1 - exact) / exact).log() / 2).to(device, dtype)
 
 
-KINDS: dict[str, type[Parameterization]] = {c.kind: c for c in (EDM, Consistency, TrigFlow, Flow, DDPM)}
+KINDS: dict[str, type[Parameterization]] = {c.kind: c for c in (EDM, Consistency, TrigFlow, Flow, FlowToData, DDPM)}
 
 
 def parameterization(kind: str, **settings: object) -> Parameterization:

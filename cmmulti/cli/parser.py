@@ -10,7 +10,20 @@ from typing import Any, NoReturn
 
 from cmmulti.errors import UserError, unknown_name
 
-COMMANDS = ("demo", "train", "compare", "sample", "edit", "reconstruct", "evaluate", "export", "inspect", "report", "data")
+COMMANDS = (
+    "demo",
+    "train",
+    "compare",
+    "sample",
+    "edit",
+    "reconstruct",
+    "evaluate",
+    "export",
+    "convert",
+    "inspect",
+    "report",
+    "data",
+)
 """In the order of ``cmmulti --help``; each is a module of this package."""
 
 DESCRIPTION = """\

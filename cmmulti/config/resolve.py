@@ -27,6 +27,9 @@ NETWORK = "unet"
 SNAPSHOT_WIDTHS = (0.05, 0.1)
 """The two widths that EDM2 keeps snapshots of (arXiv 2312.02696, section 3.2)."""
 
+NETWORK_OF_INIT = "init"
+"""Names the network of the model that a run starts from, with its settings and whatever form it was trained in."""
+
 DATA_KEYS = ("dims", "in_channels")
 """What an adapter tells any network that has such a setting: the shape of the data."""
 
@@ -131,6 +134,11 @@ class _Pieces:
         if given is None:
             return {}
         name, settings = given
+        if name == NETWORK_OF_INIT:
+            if not self.values.get("init"):
+                self.wrong.append("network.name = 'init': expected `init:` or --init, the model whose network it is")
+            self.wrong += [f"network.{key}: expected none, the network is that of `init`" for key in settings]
+            return {}
         try:
             maker = registry.load("networks", name)
             model = signature_model(maker)

@@ -22,3 +22,11 @@ class GroupNorm(nn.GroupNorm):
         normal = (centred * (centred.square().mean(-1, keepdim=True) + self.eps).rsqrt()).reshape(x.shape)
         shape = (1, -1, *([1] * (x.dim() - 2)))
         return normal * self.weight.view(shape) + self.bias.view(shape)
+
+
+def with_forward_mode(network: nn.Module) -> None:
+    """Put :class:`GroupNorm` in place of PyTorch's in somebody else's network, before its weights are loaded."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if type(child) is nn.GroupNorm:
+                setattr(module, name, GroupNorm(child.num_groups, child.num_channels, child.eps))

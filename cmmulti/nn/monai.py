@@ -11,7 +11,7 @@ from monai.networks.nets import DiffusionModelUNet
 from torch import Tensor, nn
 
 from cmmulti.conditioning import NO_CONDITION, NULL_LABEL, Condition
-from cmmulti.nn.forward_mode import GroupNorm
+from cmmulti.nn.forward_mode import with_forward_mode
 from cmmulti.nn.unet import pad_to
 
 
@@ -57,10 +57,7 @@ class MonaiUNet(nn.Module):
             cross_attention_dim=context_width or None,
             num_class_embeds=classes + 1 if classes else None,
         )
-        for module in list(self.unet.modules()):
-            for name, child in module.named_children():
-                if type(child) is nn.GroupNorm:
-                    setattr(module, name, GroupNorm(child.num_groups, child.num_channels, child.eps))
+        with_forward_mode(self.unet)
 
     def forward(
         self, x: Tensor, time: Tensor, condition: Condition = NO_CONDITION, time_next: Tensor | None = None

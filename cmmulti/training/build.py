@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, is_dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -21,6 +20,7 @@ from cmmulti.pipeline import Pipeline
 from cmmulti.pipeline.config import Piece, PipelineConfig
 from cmmulti.randomness import key
 from cmmulti.training.data import Examples, measured_sigma_data
+from cmmulti.training.inheritance import fed_alike, inherited, settings_of, with_network_of
 from cmmulti.training.joint import JointExamples, JointOrder
 from cmmulti.training.order import Order
 from cmmulti.training.sources import (
@@ -61,6 +61,8 @@ def build(config: RunConfig) -> Parts:
     modality = build_modality(config)
     if init is not None:
         modality = adopted(modality, init.modality)
+        form = build_method(config).parameterization(config.sigma_data or init.config.sigma_data)
+        config = with_network_of(config, init, form)
     modality = modality.measured(data_source(config))
     settings = modality.settings.model_dump(mode="json")
     config = measured(config.model_copy(update={"modality": PieceConfig.of(config.modality.name, settings)}))
@@ -110,7 +112,7 @@ def pipeline_config(config: RunConfig, method: Method, share: Share, classes: li
     return PipelineConfig(
         modality=Piece(name=share.config.modality.name, settings=share.config.modality.settings),
         network=Piece(name=config.network.name, settings=config.network.settings),
-        parameterization=Piece(name=form.kind, settings=_settings_of(form)),
+        parameterization=Piece(name=form.kind, settings=settings_of(form)),
         role=method.role,
         method=config.method.name,
         sigma_data=sigma_data,
@@ -182,6 +184,8 @@ def copy_weights(source: Pipeline, model: Model, config: RunConfig) -> None:
     Raises:
         UserError: the networks differ otherwise, or mean another function by the same weights.
     """
+    if inherited(model.network, source):
+        return
     theirs, mine = source.model.network.state_dict(), model.network.state_dict()
     unheard = new_inputs(source, config) if source.config.network.name == config.network.name else set()
     wrong = [n for n in sorted(theirs.keys() | mine.keys()) if (n not in theirs or n not in mine) and n not in unheard]
@@ -194,17 +198,16 @@ def copy_weights(source: Pipeline, model: Model, config: RunConfig) -> None:
         )
     forms = [source.config.parameterization.name, model.parameterization.kind]
     # EDM's and the consistency form feed a network alike; any other pair differs in sign, time or process.
-    if len({FED_ALIKE.get(form, form) for form in forms}) > 1:
-        hint = "; set method.form = edm" if "form" in config.method.settings and FED_ALIKE.get(forms[0]) else ""
+    if not fed_alike(*forms):
+        hint = "; set method.form = edm" if "form" in config.method.settings and fed_alike(forms[0], "edm") else ""
         raise UserError(
             f"init = {config.init!r}: its network has the form {forms[0]!r}, expected {forms[1]!r} for method "
-            f"{config.method.name}: the same weights would be another function{hint}"
+            f"{config.method.name}: the same weights would be another function{hint or TRANSLATES}"
         )
     model.network.load_state_dict(theirs | {n: torch.zeros_like(mine[n]) for n in unheard if n in mine})
 
 
-FED_ALIKE = {"edm": "edm", "consistency": "edm"}
-"""Parameterizations whose networks have the same input, time and target."""
+TRANSLATES = "; network: {name: init} translates it"
 
 NEW_INPUTS = ("two_times", "guided")
 """Settings of a network that add an input and change nothing else."""
@@ -229,6 +232,10 @@ def load_teacher(config: RunConfig, init: Pipeline | None) -> Model | None:
         needed = registry.load("methods", config.method.name).needs_teacher
         teacher = init.model if init is not None and needed else None
     if teacher is not None:
+        if teacher.sigma_max < config.sigma_max * (1 - 1e-6):
+            raise UserError(
+                f"sigma_max = {config.sigma_max:g}: the teacher was trained up to {teacher.sigma_max:g}; expected no more"
+            )
         teacher.eval().requires_grad_(False)
     return teacher
 
@@ -249,7 +256,3 @@ def _order(n: int, config: RunConfig) -> Order:
 def parameter_count(module: nn.Module) -> int:
     """Number of trainable weights."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
-
-
-def _settings_of(form: Any) -> dict[str, Any]:
-    return asdict(form) if is_dataclass(form) and not isinstance(form, type) else {}

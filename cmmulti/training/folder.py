@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from cmmulti.config import PieceConfig, RunConfig, read_yaml, resolve, to_yaml
+from cmmulti.config.resolve import NETWORK_OF_INIT
 from cmmulti.errors import UserError
 from cmmulti.files import replacing
 from cmmulti.training import checkpoint, snapshots
@@ -86,6 +87,8 @@ def same_run(out: Path, config: RunConfig) -> RunConfig:
     stored = resolve(read_yaml(out / CONFIG), str(out / CONFIG))
     if config.sigma_data is None:
         config = config.model_copy(update={"sigma_data": stored.sigma_data})
+    if config.network.name == NETWORK_OF_INIT:
+        config = config.model_copy(update={"network": stored.network})
     now, before = config.modality, stored.modality
     if now.name == before.name:
         measured = {k: before.settings.get(k) for k, v in now.settings.items() if v is None}

@@ -6,7 +6,7 @@ import itertools
 import pytest
 import torch
 
-from cmmulti.parameterization import DDPM, EDM, KINDS, Consistency, Flow, TrigFlow
+from cmmulti.parameterization import DDPM, EDM, KINDS, Consistency, Flow, FlowToData, TrigFlow
 from cmmulti.problems.admm import ADMM
 from cmmulti.problems.base import Solver
 from cmmulti.problems.pnp_cm import PnPCM
@@ -25,6 +25,7 @@ FORMS = {
     "consistency": Consistency(),
     "trigflow": TrigFlow(1.0),
     "flow": Flow(),
+    "flow-to-data": FlowToData(),
     "ddpm-epsilon": DDPM(BARS),
     "ddpm-v": DDPM(BARS, "v"),
 }

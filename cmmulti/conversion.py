@@ -1,0 +1,224 @@
+"""Models of others as model folders: a diffusers folder with a ``UNet2DModel`` and the schedule it was trained on.
+
+Nothing is executed and no pickle is read: JSON and safetensors alone. The process, its times and its highest noise level
+come from the scheduler's configuration, everything else from the network's (DDPM arXiv 2006.11239, v-prediction 2202.00512,
+flow matching 2210.02747; what they become is in docs/mathematics.md).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from cmmulti import registry
+from cmmulti.config.text import with_overrides
+from cmmulti.errors import UserError
+from cmmulti.nn.diffusers import library
+from cmmulti.noise import SIGMA_MAX
+from cmmulti.pipeline import Pipeline, PipelineConfig
+from cmmulti.pipeline.config import Piece
+
+PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
+NOT_SETTINGS = ("in_channels", "out_channels", "num_class_embeds", "sample_size")
+"""Arguments of UNet2DModel that the adapter derives from its own settings, and the size, which is the modality's."""
+
+
+class Process(NamedTuple):
+    """What a scheduler's configuration says: the parameterization, the highest level, a factor from its time to steps."""
+
+    form: Piece
+    sigma_max: float
+    time_scale: float = 1.0
+
+
+def from_diffusers(
+    folder: Path,
+    modality: str = "image",
+    settings: Iterable[str] = (),
+    null_class: bool = False,
+    sigma_max: float | None = None,
+) -> Pipeline:
+    """A denoising teacher from a diffusers folder: a pipeline's, or one that holds the two configurations itself.
+
+    Args:
+        modality, settings: the adapter and its settings as ``key=value``; size, channels and classes are the network's.
+        null_class: the last class is "no class", so that the model can be guided.
+        sigma_max: highest noise level; None is the schedule's last, at most 80.
+
+    Raises:
+        UserError: no such model, no safetensors, weights that are not the network's, or a process that is not known.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: expected the folder of a diffusers model")
+    network = folder / "unet" if (folder / "unet").is_dir() else folder
+    unet, config = load_unet(network)
+    place = folder / "scheduler" if (folder / "scheduler").is_dir() else folder
+    process = read_process(place / "scheduler_config.json")
+    highest = process.sigma_max if sigma_max is None else sigma_max
+    if not 0 < highest <= process.sigma_max:
+        raise UserError(f"sigma_max = {sigma_max:g}: expected a level up to {process.sigma_max:g}, the schedule's last")
+    embedded = config["num_class_embeds"] or 0
+    classes = embedded - 1 if null_class else embedded
+    if null_class and classes < 1:
+        raise UserError(f"{network}: expected a network of classes, the last of which is none; it has {embedded}")
+    piece = Piece(
+        name="diffusers",
+        settings={
+            "in_channels": config["in_channels"],
+            "unet": {k: v for k, v in config.items() if k not in NOT_SETTINGS},
+            "classes": classes,
+            "learned_variance": config["out_channels"] != config["in_channels"],
+            "time_scale": process.time_scale,
+            "whole_times": config["time_embedding_type"] == "learned",
+        },
+    )
+    made = PipelineConfig(
+        name=folder.name,
+        modality=Piece(name=modality, settings=_modality_settings(modality, config, classes, settings)),
+        network=piece,
+        parameterization=process.form,
+        role="teacher",
+        method="diffusers",
+        sigma_max=min(highest, SIGMA_MAX) if sigma_max is None else highest,
+        classes=[str(i) for i in range(classes)],
+    )
+    model, adapter = made.build_model(), made.build_modality()
+    state = {f"unet.{name}": tensor for name, tensor in unet.items()}
+    if classes and not null_class:
+        # Nobody trained it without a class; the mean of its classes is where such training begins.
+        known = state["unet.class_embedding.weight"]
+        state["unet.class_embedding.weight"] = torch.cat([known, known.mean(0, keepdim=True)])
+    model.network.load_state_dict(state)
+    if (made.network.settings["in_channels"], 2) != (adapter.shape[0], len(adapter.shape) - 1):
+        raise UserError(f"{network}: takes {config['in_channels']} channels in 2D, {modality} tensors are {adapter.shape}")
+    return Pipeline(model.eval(), adapter, made, _card(made, classes and not null_class))
+
+
+def load_unet(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Weights and configuration of a UNet2DModel.
+
+    Raises:
+        UserError: the weights are missing, pickled, damaged, or do not fill the network exactly.
+    """
+    declared = _read_json(folder / "config.json")
+    _refuse_unknown(folder / "config.json", declared)
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        pickled = next((p for pattern in ("*.bin", "*.pt", "*.ckpt") for p in folder.glob(pattern)), None)
+        found = f"{pickled.name} is a pickle, which is never loaded" if pickled else "none found"
+        raise UserError(f"{folder}: expected weights in one safetensors file; {found}")
+    variant = files[0].name.removeprefix("diffusion_pytorch_model").removesuffix(".safetensors").strip(".")
+    diffusers = library()
+    try:
+        with _quiet():
+            unet, told = diffusers.UNet2DModel.from_pretrained(
+                folder,
+                use_safetensors=True,
+                local_files_only=True,
+                low_cpu_mem_usage=False,
+                variant=variant or None,
+                output_loading_info=True,
+            )
+    except Exception as error:  # what diffusers and safetensors raise has no common class
+        raise UserError(f"{files[0]}: cannot be loaded ({' '.join(str(error).split())})") from error
+    for kind in ("missing", "unexpected", "mismatched"):
+        if names := told[f"{kind}_keys"]:
+            raise UserError(f"{files[0]}: of another architecture than config.json: {len(names)} {kind}, first {names[0]}")
+    state = unet.state_dict()
+    if bad := next((name for name, tensor in state.items() if not bool(tensor.isfinite().all())), None):
+        raise UserError(f"{files[0]}: {bad} holds NaN or infinity; expected finite weights")
+    return state, {k: v for k, v in dict(unet.config).items() if not k.startswith("_")}
+
+
+def read_process(path: Path) -> Process:
+    """The process of ``scheduler_config.json``.
+
+    Raises:
+        UserError: it is missing, or of a kind that has no map here.
+    """
+    config = _read_json(path)
+    diffusers = library()
+    name = str(config.get("_class_name"))
+    kind = getattr(diffusers, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
+        raise UserError(f"{path}: _class_name = {name!r}; expected a scheduler of diffusers")
+    if name.startswith("FlowMatch"):
+        return Process(Piece(name="flow"), SIGMA_MAX, float(config.get("num_train_timesteps", 1000)))
+    with _quiet():
+        scheduler: Any = kind.from_config(config)  # type: ignore[attr-defined]
+    prediction = str(scheduler.config.get("prediction_type", "epsilon"))
+    if not hasattr(scheduler, "betas"):
+        raise UserError(f"{path}: {name}; expected a scheduler of DDPM's process or of flow matching")
+    if prediction not in PREDICTIONS:
+        raise UserError(f"{path}: prediction_type = {prediction!r}; expected one of {', '.join(PREDICTIONS)}")
+    # In float64 from the betas: at the first index 1 - alpha-bar has lost half of its digits in float32.
+    bars = [float(b) for b in torch.cumprod(1 - scheduler.betas.double(), 0) if b > 0]
+    clip = float(scheduler.config.clip_sample_range) if scheduler.config.get("clip_sample") else None
+    form = {"alphas_cumprod": bars, "prediction": PREDICTIONS[prediction], "clip": clip}
+    return Process(Piece(name="ddpm", settings=form), ((1 - bars[-1]) / bars[-1]) ** 0.5)
+
+
+def _refuse_unknown(path: Path, config: Mapping[str, Any]) -> None:
+    expected = {"_class_name": "UNet2DModel", "class_embed_type": None, "center_input_sample": False}
+    for key, value in expected.items():
+        if config.get(key, value) != value or (key == "_class_name" and key not in config):
+            raise UserError(f"{path}: {key} = {config.get(key)!r}; expected {value!r}")
+    if (timing := config.get("time_embedding_type", "positional")) not in ("positional", "learned"):
+        raise UserError(f"{path}: time_embedding_type = {timing!r}; expected 'positional' or 'learned'")
+    channels, out = config.get("in_channels", 3), config.get("out_channels", 3)
+    if out not in (channels, 2 * channels):
+        raise UserError(f"{path}: out_channels = {out}; expected {channels}, or {2 * channels} with a learned variance")
+
+
+def _modality_settings(name: str, config: Mapping[str, Any], classes: int, given: Iterable[str]) -> dict[str, Any]:
+    known = registry.load("modalities", name).Settings.model_fields
+    size = config["sample_size"]
+    size = list(size) if isinstance(size, (list, tuple)) else size
+    told = {"size": size, "channels": config["in_channels"], "classes": classes}
+    settings = with_overrides({k: v for k, v in told.items() if k in known and v is not None}, given)
+    if "size" in known and "size" not in settings:
+        raise UserError("sample_size: the network's config has none; expected --set size=N or --set size=[HEIGHT,WIDTH]")
+    return settings
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}; expected a configuration of diffusers") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected a JSON object, got {type(values).__name__}")
+    return values
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """diffusers tells at length what is refused here in one line."""
+    logger = logging.getLogger("diffusers")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _card(config: PipelineConfig, guessed: bool | int) -> str:
+    form = config.parameterization
+    what = form.settings.get("prediction", "velocity")
+    notes = "\nIts estimate without a class is that of the mean of its classes: nobody trained it.\n" if guessed else ""
+    return (
+        "---\nlibrary_name: cmmulti\nlicense: other\ntags:\n- diffusion\n- diffusers\n---\n"
+        f"# {config.name}\n\nA denoising teacher made from a diffusers model by `cmmulti convert`: it predicts {what} in "
+        f"the form `{form.name}`, up to sigma = {config.sigma_max:g}.\n{notes}\n"
+        "Use: `cmmulti sample FOLDER --n 16 --steps 18 --seed 0 --out DIR`.\n\n"
+        "Licence: for the publisher to fill in; that of the model it was made from goes on.\n"
+    )
