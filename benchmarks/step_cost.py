@@ -29,7 +29,7 @@ from cmmulti.conditioning import Condition
 from cmmulti.config import RunConfig, resolve
 from cmmulti.model import Model, evaluating
 from cmmulti.parameterization import EDM
-from cmmulti.training.build import build_method, build_model
+from cmmulti.training.build import build_method
 from cmmulti.training.data import Batch
 from cmmulti.training.module import TrainingModule
 
@@ -58,12 +58,13 @@ class Stepper:
     def __init__(self, config: RunConfig, device: str) -> None:
         self.config = config
         method = build_method(config)
-        classes = [str(i) for i in range(10)]
+        kind = registry.load("networks", config.network.name)
+        model = Model(kind(**config.network.settings), method.parameterization(0.5), method.role)
         teacher = None
         if method.needs_teacher:
-            role = method.teacher_roles[0]
-            teacher = Model(build_model(config, method, classes).network, EDM(0.5), role).eval().requires_grad_(False)
-        self.module = TrainingModule(config, build_model(config, method, classes), method, teacher).to(device).train()
+            other = kind(**config.network.settings)
+            teacher = Model(other, EDM(0.5), method.teacher_roles[0]).requires_grad_(False)
+        self.module = TrainingModule(config, model, method, teacher).to(device).train()
         self.module.ema.to(torch.device(device))
         if teacher is not None:
             teacher.eval()
@@ -123,7 +124,9 @@ class Stepper:
         return out
 
 
-def config_of(name: str, arguments: argparse.Namespace, **trainer: Any) -> RunConfig:
+def config_of(
+    name: str, arguments: argparse.Namespace, optimizer: Mapping[str, Any] | None = None, **trainer: Any
+) -> RunConfig:
     """A picture model of ``arguments.size`` pixels under method ``name``."""
     method = registry.load("methods", name)()
     network = {
@@ -141,6 +144,7 @@ def config_of(name: str, arguments: argparse.Namespace, **trainer: Any) -> RunCo
             "data": {"name": "digits", "batch_size": arguments.batch},
             "network": network,
             "method": {"name": name, **SETTINGS.get(name, {})},
+            "optimizer": dict(optimizer or {}),
             "trainer": {"max_steps": 1000, **trainer},
             "sigma_data": 0.5,
         }

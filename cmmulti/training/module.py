@@ -121,7 +121,7 @@ class TrainingModule(LightningModule):
         kind = OPTIMIZERS[settings.name or "radam"]
         parameters = [p for p in self.method.trainable(self.model) if p.requires_grad]
         betas = settings.betas or (0.9, 0.999)
-        how = {"foreach": settings.implementation == "foreach"}
+        how: dict[str, Any] = {"foreach": settings.implementation == "foreach"}
         if settings.implementation == "fused":
             how = {"fused": True}
         return kind(  # type: ignore[call-arg]
