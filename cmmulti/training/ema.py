@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -43,6 +44,7 @@ class Power(Profile):
         return float((1 - 1 / step) ** (gamma_of(self.sigma_rel) + 1))
 
 
+@cache
 def gamma_of(sigma_rel: float) -> float:
     """The exponent whose profile has relative width ``sigma_rel``: the largest real root of
     ``g^3 + 7 g^2 + (16 - sigma_rel^-2) g + (12 - sigma_rel^-2)``."""
