@@ -38,7 +38,8 @@ class ConditionEmbedding(nn.Module):
 
     Args:
         width: of the vector. classes: number of labels, 0 for none. modalities: number of modalities, 0 for none.
-        two_times: the network is also told ``time_next``. guided: it is told the guidance weight.
+        two_times: the network is also told ``time_next``; with ``time_gap`` as ``time - time_next``, which MeanFlow advises
+            (arXiv 2505.13447, table 1c). guided: it is told the guidance weight.
     """
 
     def __init__(
@@ -49,8 +50,12 @@ class ConditionEmbedding(nn.Module):
         two_times: bool = False,
         guided: bool = False,
         time_scale: float = 16.0,
+        time_gap: bool = False,
     ) -> None:
         super().__init__()
+        if time_gap and not two_times:
+            raise ValueError("time_gap: expected two_times beside it, for there is no second time")
+        self.time_gap = time_gap
         features = max(32, width // 4)
         self.time = TimeFeatures(features, time_scale)
         self.time_in = nn.Linear(features, width)
@@ -70,7 +75,7 @@ class ConditionEmbedding(nn.Module):
         if time_next is not None:
             if self.next_in is None:
                 raise ValueError("this network has one time; build it with two_times=True to give it time_next")
-            h = h + self.next_in(self.time(time_next))
+            h = h + self.next_in(self.time(time - time_next if self.time_gap else time_next))
         if self.guidance_in is not None and condition.guidance is not None:
             h = h + self.guidance_in(self.time(condition.guidance.log1p()))
         if self.label is not None:

@@ -29,10 +29,16 @@ def zeroed(module: nn.Module) -> nn.Module:
 
 
 class Block(nn.Module):
-    """Residual block with adaptive group norm: norm, SiLU, conv, norm * (1 + scale) + shift, SiLU, dropout, conv."""
+    """Residual block with adaptive group norm: norm, SiLU, conv, norm * (1 + scale) + shift, SiLU, dropout, conv.
 
-    def __init__(self, dims: int, channels: int, out: int, embedding: int, groups: int, dropout: float) -> None:
+    With ``double_norm`` it is ``norm * pixel_norm(scale) + pixel_norm(shift)`` (arXiv 2410.11081, section 4.1).
+    """
+
+    def __init__(
+        self, dims: int, channels: int, out: int, embedding: int, groups: int, dropout: float, double_norm: bool = False
+    ) -> None:
         super().__init__()
+        self.double_norm = double_norm
         conv = CONV[dims]
         self.norm1 = GroupNorm(divisor(channels, groups), channels)
         self.conv1 = conv(channels, out, 3, padding=1)
@@ -46,7 +52,8 @@ class Block(nn.Module):
         h = self.conv1(F.silu(self.norm1(x)))
         modulation = self.modulation(embedding)
         scale, shift = modulation.view(*modulation.shape, *([1] * (x.dim() - 2))).chunk(2, 1)
-        h = F.silu(torch.addcmul(shift, self.norm2(h), 1 + scale))
+        scale, shift = (pixel_norm(scale), pixel_norm(shift)) if self.double_norm else (1 + scale, shift)
+        h = F.silu(torch.addcmul(shift, self.norm2(h), scale))
         return self.skip(x) + self.conv2(self.dropout(h))
 
 
@@ -64,7 +71,8 @@ class UNet(nn.Module):
         dropout: rate inside blocks. heads: attention heads. groups: most groups of a group norm.
         classes: number of labels, 0 for none. context_width: features of an optional context, 0 for none.
         modalities, two_times, guided: further inputs, see :class:`ConditionEmbedding`.
-        time_scale: highest frequency of the time features.
+        time_scale: highest frequency of the time features. time_gap: see :class:`ConditionEmbedding`.
+        double_norm: normalise what modulates the blocks too, which continuous-time methods advise.
 
     Any spatial size is taken: it is padded with zeros to a multiple of ``patch * 2**(levels - 1)`` and cropped back.
     """
@@ -86,6 +94,8 @@ class UNet(nn.Module):
         two_times: bool = False,
         guided: bool = False,
         time_scale: float = 16.0,
+        time_gap: bool = False,
+        double_norm: bool = False,
     ) -> None:
         super().__init__()
         channels = list(channels)
@@ -97,11 +107,11 @@ class UNet(nn.Module):
             raise ValueError(f"attention: expected levels 0 (finest) to {len(channels) - 1}, got {list(attention)}")
         conv, width = CONV[dims], 4 * channels[0]
         self.dims, self.patch, self.multiple = dims, patch, patch * 2 ** (len(channels) - 1)
-        self.embedding = ConditionEmbedding(width, classes, modalities, two_times, guided, time_scale)
+        self.embedding = ConditionEmbedding(width, classes, modalities, two_times, guided, time_scale, time_gap)
         folded = in_channels * patch**dims
 
         def block(i: int, o: int) -> Block:
-            return Block(dims, i, o, width, groups, dropout)
+            return Block(dims, i, o, width, groups, dropout, double_norm)
 
         def attend(level: int, c: int) -> nn.Module | None:
             return Attention(c, heads, divisor(c, groups), context_width) if level in attention else None
@@ -195,6 +205,11 @@ class _Upsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+def pixel_norm(x: Tensor) -> Tensor:
+    """Over channels, to a root mean square of 1."""
+    return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
 
 
 def pairwise_twos(shape: Sequence[int]) -> list[tuple[int, int]]:

@@ -6,9 +6,10 @@ import torch
 from cmmulti import registry
 from cmmulti.conditioning import NO_CONDITION
 from cmmulti.model import Model
+from cmmulti.nn.embedding import ConditionEmbedding
 from cmmulti.nn.forward_mode import GroupNorm
 from cmmulti.nn.monai import MonaiUNet
-from cmmulti.nn.unet import UNet
+from cmmulti.nn.unet import Block, UNet
 from cmmulti.parameterization import EDM, TrigFlow
 from cmmulti.testing.networks import NetworkCase, check_network
 
@@ -20,6 +21,9 @@ CASES = {
     ),
     "unet-3d": NetworkCase(UNet(3, 1, (8, 8), attention=(1,), heads=2), (5, 4, 6)),
     "unet-patch": NetworkCase(UNet(2, 1, (8, 8), patch=2, two_times=True, guided=True), (7, 9), two_times=True),
+    "unet-double-norm": NetworkCase(
+        UNet(2, 1, (8, 8), double_norm=True, two_times=True, time_gap=True), (7, 9), two_times=True
+    ),
     "monai-2d": NetworkCase(
         MonaiUNet(2, 1, (8, 16), attention=(1,), groups=4, head_channels=8, classes=3), (7, 9), classes=3, tolerance=5e-3
     ),
@@ -42,6 +46,30 @@ def test_contract(check, piece):
 def test_both_are_registered():
     assert {"unet", "monai"} <= set(registry.names("networks"))
     assert registry.load("networks", "monai") is MonaiUNet
+
+
+def test_double_normalisation_by_hand():
+    """norm(h) pnorm(scale) + pnorm(shift), pnorm(v) = v / sqrt(mean v^2 + 1e-8) over channels."""
+    block = Block(1, 4, 4, 3, 2, 0.0, double_norm=True).double()
+    seen = []
+    block.dropout.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    x, embedding = torch.randn(2, 4, 5, dtype=torch.float64), torch.randn(2, 3, dtype=torch.float64)
+    block(x, embedding)
+    h = block.norm2(block.conv1(torch.nn.functional.silu(block.norm1(x))))
+    told = (embedding @ block.modulation.weight.T + block.modulation.bias).view(2, 2, 4, 1)
+    scale, shift = (told / (told.square().sum(2, keepdim=True) / 4 + 1e-8).sqrt()).unbind(1)
+    y = h * scale + shift
+    torch.testing.assert_close(seen[0], y / (1 + (-y).exp()))
+
+
+def test_the_second_time_may_be_told_as_a_gap():
+    """With ``time_gap`` equal gaps sound alike but for the first time; without, it is the second time that counts."""
+    plain, gap = (ConditionEmbedding(8, two_times=True, time_gap=g) for g in (False, True))
+    gap.load_state_dict(plain.state_dict())
+    t, r = torch.tensor([0.9]), torch.tensor([0.3])
+    torch.testing.assert_close(gap(t, NO_CONDITION, r), plain(t, NO_CONDITION, t - r))
+    with pytest.raises(ValueError, match="time_gap: expected two_times"):
+        ConditionEmbedding(8, time_gap=True)
 
 
 def test_a_new_network_is_silent():
