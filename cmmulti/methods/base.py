@@ -124,6 +124,11 @@ class Method(nn.Module, ABC):
         self.settings = settings if settings is not None else self.Settings()
 
     @property
+    def guided(self) -> bool:
+        """Whether the teacher is guided by classes, which both must know then."""
+        return False
+
+    @property
     def tells_guidance(self) -> bool:
         """Whether the student's network must hear ``condition.guidance``."""
         return False

@@ -11,6 +11,7 @@ from torch import Tensor
 from cmmulti.conditioning import Condition
 from cmmulti.distances import Distance, distance
 from cmmulti.methods.base import Budget, Loss, Method, MethodSettings, Progress, Recommended, StageEvent
+from cmmulti.methods.guidance import Guidance, Weight, students_condition, teachers_condition
 from cmmulti.methods.solver import Solver, teacher_step
 from cmmulti.methods.target import Target
 from cmmulti.model import Model, Role, expand
@@ -23,13 +24,16 @@ class CDSettings(MethodSettings):
     """Settings of CD; the defaults are the authors' for CIFAR-10, but for the distance (theirs is LPIPS).
 
     ``levels``: N of Karras' grid (ImageNet-64: 40). ``solver``: the teacher's step, one or two evaluations.
-    ``target_decay``: mu of the target's average; 0 takes the student itself (ImageNet-64: 0.95).
+    ``target_decay``: mu of the target's average; 0 takes the student itself (ImageNet-64: 0.95). ``guidance``: the weight
+    of the teacher's classifier-free guidance, which doubles its evaluations (1 or null: none); or a range of weights, which
+    the student is told and must be built to hear (``network.guided``).
     """
 
     levels: int = Field(18, ge=2)
     solver: Solver = "heun"
     target_decay: float = Field(0.0, ge=0, lt=1)
     distance: Distance = "huber"
+    guidance: Weight | Guidance | None = None
 
 
 class CD(Method):
@@ -50,6 +54,14 @@ class CD(Method):
     def parameterization(self, sigma_data: float) -> Parameterization:
         return Consistency(sigma_data=sigma_data)
 
+    @property
+    def guided(self) -> bool:
+        return cast(CDSettings, self.settings).guidance is not None
+
+    @property
+    def tells_guidance(self) -> bool:
+        return isinstance(cast(CDSettings, self.settings).guidance, tuple)
+
     def setup(self, model: Model, teacher: Model | None, budget: Budget) -> None:
         super().setup(model, teacher, budget)
         self.teacher = cast(Model, teacher).requires_grad_(False)
@@ -69,7 +81,9 @@ class CD(Method):
         index = torch.randint(len(self.levels) - 1, (len(x0),), generator=draw, device=x0.device)
         sigma, sigma_next = self.levels[index], self.levels[index + 1]
         x = torch.addcmul(x0, expand(sigma, x0), randomness.normal_like(x0))
-        x_next = teacher_step(self.teacher, x, sigma, sigma_next, condition, settings.solver)
+        condition = students_condition(condition, settings.guidance, randomness, x0)
+        followed = teachers_condition(condition, settings.guidance, x0)
+        x_next = teacher_step(self.teacher, x, sigma, sigma_next, followed, settings.solver)
         with randomness.dropout(x0.device):
             student = model.endpoint(x, sigma, condition)
         with randomness.dropout(x0.device):

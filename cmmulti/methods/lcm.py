@@ -8,16 +8,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from cmmulti.conditioning import Condition
 from cmmulti.distances import Distance
-from cmmulti.methods.base import Loss, Progress
 from cmmulti.methods.cd import CD, CDSettings
-from cmmulti.methods.guidance import Guidance, with_guidance
+from cmmulti.methods.guidance import Guidance
 from cmmulti.methods.solver import Solver
 from cmmulti.model import Model
 from cmmulti.noise import karras
 from cmmulti.parameterization import DDPM
-from cmmulti.randomness import TrainingRandomness
 
 
 class LCMSettings(CDSettings):
@@ -47,10 +44,6 @@ class LCM(CD):
     Settings = LCMSettings
     paper = "arXiv 2310.04378"
 
-    @property
-    def tells_guidance(self) -> bool:
-        return True
-
     def grid(self, model: Model) -> Tensor:
         """Decreasing levels, float64, from which neighbours are drawn: one more than there are steps.
 
@@ -64,9 +57,3 @@ class LCM(CD):
         index = torch.arange(steps * skip - 1, -1, -skip, dtype=torch.float64)
         levels = form.to_sigma(torch.cat([index, index.new_zeros(int(skip > 1))]))
         return levels[levels <= model.sigma_max]
-
-    def loss(
-        self, model: Model, x0: Tensor, condition: Condition, progress: Progress, randomness: TrainingRandomness
-    ) -> Loss:
-        weights = cast(LCMSettings, self.settings).guidance
-        return super().loss(model, x0, with_guidance(condition, weights, randomness, x0), progress, randomness)

@@ -13,7 +13,7 @@ from cmmulti.conditioning import Condition
 from cmmulti.distances import squared_l2
 from cmmulti.methods.base import Budget, Loss, Method, MethodSettings, Progress, Recommended
 from cmmulti.methods.derivative import Derivative, along
-from cmmulti.methods.guidance import Guidance, with_guidance
+from cmmulti.methods.guidance import Guidance, Weight, students_condition, teachers_condition
 from cmmulti.methods.weighting import LearnedWeight
 from cmmulti.model import Model, Role, evaluating, expand
 from cmmulti.noise import LogNormal
@@ -138,13 +138,13 @@ class SCT(Method):
 
 
 class SCDSettings(SCTSettings):
-    """Settings of sCD: sCT's, and ``guidance``, the range that the teacher's guidance weight is drawn from.
+    """Settings of sCD: sCT's, and ``guidance`` of the teacher: one weight, or the range that weights are drawn from.
 
     1 is no guidance (authors: 1 to 2 for ImageNet-512). With a range the student's network is told the weight, and must be
     built for it (``network.guided``).
     """
 
-    guidance: Guidance | None = None
+    guidance: Weight | Guidance | None = None
 
 
 class SCD(SCT):
@@ -159,17 +159,21 @@ class SCD(SCT):
         self.teacher = cast(Model, teacher).requires_grad_(False)
 
     @property
-    def tells_guidance(self) -> bool:
+    def guided(self) -> bool:
         return cast(SCDSettings, self.settings).guidance is not None
 
+    @property
+    def tells_guidance(self) -> bool:
+        return isinstance(cast(SCDSettings, self.settings).guidance, tuple)
+
     def told(self, condition: Condition, randomness: TrainingRandomness, x0: Tensor) -> Condition:
-        guidance = cast(SCDSettings, self.settings).guidance
-        return condition if guidance is None else with_guidance(condition, guidance, randomness, x0)
+        return students_condition(condition, cast(SCDSettings, self.settings).guidance, randomness, x0)
 
     @torch.no_grad()
     def velocity(self, x: Tensor, t: Tensor, pair: Tensor, condition: Condition, sd: float) -> Tensor:
         """From ``D = cos t x_t - sin t (sd F)``, whatever the teacher's own form."""
         cos, sin = expand(t.cos(), x), expand(t.sin(), x)
+        condition = teachers_condition(condition, cast(SCDSettings, self.settings).guidance, x)
         with evaluating(self.teacher):
             estimate = self.teacher.denoise(x / cos, sd * t.tan(), condition)
         return (cos * x - estimate) / sin

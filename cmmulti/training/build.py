@@ -79,6 +79,8 @@ def build(config: RunConfig) -> Parts:
     model = build_model(config, method, parts[0], classes[parts[0].name])
     for part in parts:
         check_network(model, part.modality, method.tells_guidance)
+    if method.guided and not any(classes.values()):
+        raise UserError("method.guidance: expected none: the network knows no classes (network.classes = 0)")
     if init is not None:
         copy_weights(init, model, config)
     teacher = load_teacher(config, init)
@@ -227,17 +229,19 @@ def new_inputs(source: Pipeline, config: RunConfig) -> set[str]:
 def load_teacher(config: RunConfig, init: Pipeline | None) -> Model | None:
     """The frozen teacher: ``teacher``, or ``init`` for a method that needs one."""
     if config.teacher is not None:
-        teacher: Model | None = load_pipeline(config.teacher, config).model
+        source: Pipeline | None = load_pipeline(config.teacher, config)
     else:
-        needed = registry.load("methods", config.method.name).needs_teacher
-        teacher = init.model if init is not None and needed else None
-    if teacher is not None:
-        if teacher.sigma_max < config.sigma_max * (1 - 1e-6):
-            raise UserError(
-                f"sigma_max = {config.sigma_max:g}: the teacher was trained up to {teacher.sigma_max:g}; expected no more"
-            )
-        teacher.eval().requires_grad_(False)
-    return teacher
+        source = init if registry.load("methods", config.method.name).needs_teacher else None
+    if source is None:
+        return None
+    teacher = source.model
+    if teacher.sigma_max < config.sigma_max * (1 - 1e-6):
+        raise UserError(
+            f"sigma_max = {config.sigma_max:g}: the teacher was trained up to {teacher.sigma_max:g}; expected no more"
+        )
+    if build_method(config).guided and not source.config.classes:
+        raise UserError("method.guidance: expected none: the teacher knows no classes to be guided by")
+    return teacher.eval().requires_grad_(False)
 
 
 def order_of(parts: Parts) -> Order:

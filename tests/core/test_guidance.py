@@ -1,0 +1,114 @@
+"""Classifier-free guidance on Gaussians, where it is closed form.
+
+Classes of one variance: ``D_null + w (D_label - D_null)`` is the denoiser of the Gaussian whose mean is
+``m_null + w (m_label - m_null)``.
+"""
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from cmmulti.conditioning import NULL_LABEL, Condition, labels
+from cmmulti.methods.base import Budget, Progress
+from cmmulti.methods.cd import CD, CDSettings
+from cmmulti.methods.scm import SCD, SCDSettings
+from cmmulti.model import Model
+from cmmulti.nn.unet import UNet
+from cmmulti.noise import karras
+from cmmulti.parameterization import EDM
+from cmmulti.randomness import SampleRandomness, TrainingRandomness
+from cmmulti.samplers.dpm_solver import DPMSolver
+from cmmulti.samplers.ode import Euler, Heun, StochasticHeun
+from cmmulti.testing.gaussian import Gaussian, GaussianNetwork, gaussian_model
+
+SHAPE, VARIANCE, LABEL, NULL, WEIGHT = (1, 2, 2), 0.2, 0.5, -0.1, 2.5
+GUIDED = Gaussian.isotropic(SHAPE, VARIANCE, NULL + WEIGHT * (LABEL - NULL))
+
+
+class Classes(torch.nn.Module):
+    """The exact network of one class and of none; it must never hear a weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.label, self.null = (
+            GaussianNetwork(Gaussian.isotropic(SHAPE, VARIANCE, mean), EDM(), "teacher") for mean in (LABEL, NULL)
+        )
+
+    def forward(self, x, time, condition, time_next=None):
+        assert condition.guidance is None
+        free = (condition.label == NULL_LABEL).view(-1, 1, 1, 1)
+        return torch.where(free, self.null(x, time), self.label(x, time))
+
+
+def teacher():
+    return Model(Classes(), EDM())
+
+
+def asked(n, weight=WEIGHT):
+    return Condition(label=torch.zeros(n, dtype=torch.int64), guidance=torch.full((n,), weight))
+
+
+@pytest.mark.parametrize("sampler", [Euler(), Heun(), StochasticHeun(), DPMSolver()], ids=lambda s: type(s).__name__)
+def test_a_guided_teacher_samples_the_shifted_prior(sampler):
+    """Step by step what the shifted prior's own teacher does, at twice the evaluations."""
+    noise = torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    got, want = (
+        sampler.sample(model, noise, karras(9), SampleRandomness(range(3)), condition)
+        for model, condition in ((teacher(), asked(3)), (gaussian_model(GUIDED), labels(0, 3)))
+    )
+    torch.testing.assert_close(got.x, want.x, rtol=1e-6, atol=1e-6)
+    assert got.nfe == 2 * want.nfe
+
+
+def loss(method, taught, model, condition):
+    method.setup(model, taught, Budget(100, 8))
+    x0 = torch.randn(8, *SHAPE, generator=torch.Generator().manual_seed(3))
+    return method.loss(model, x0, condition, Progress(50, 400, 0.5), TrainingRandomness(0, 50)).per_sample
+
+
+def student(method):
+    torch.manual_seed(0)
+    network = UNet(2, 1, (8, 8), classes=2)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return Model(network, method.parameterization(0.5), "consistency")
+
+
+METHODS = {
+    "cd": lambda w: CD(CDSettings(guidance=w)),
+    "cd-euler": lambda w: CD(CDSettings(guidance=w, solver="euler", target_decay=0.9)),
+    "scd": lambda w: SCD(SCDSettings(guidance=w)),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_one_weight_is_distilled_without_being_told(name):
+    """The loss is that of the shifted prior's teacher; a student that does not know weights takes it over."""
+    condition = labels(0, 8)
+    guided, plain = METHODS[name](WEIGHT), METHODS[name](None)
+    got = loss(guided, teacher(), student(guided), condition)
+    want = loss(plain, gaussian_model(GUIDED), student(plain), condition)
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-6)
+    without = loss(plain, teacher(), student(plain), condition)
+    assert float((got - without).abs().max()) > 1e-3
+    assert guided.guided
+    assert not guided.tells_guidance
+    assert not plain.guided
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_samples_whose_label_was_dropped_are_not_guided(name):
+    free = Condition(label=torch.full((8,), NULL_LABEL))
+    guided, plain = METHODS[name](WEIGHT), METHODS[name](None)
+    got, want = (loss(m, teacher(), student(m), free) for m in (guided, plain))
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("settings", [CDSettings, SCDSettings])
+def test_a_range_is_told_and_no_weight_is_negative(settings):
+    assert settings(guidance=[1, 3]).guidance == (1.0, 3.0)
+    for wrong in (-1.0, float("nan"), [3, 1]):
+        with pytest.raises(ValidationError):
+            settings(guidance=wrong)
+    kind = CD if settings is CDSettings else SCD
+    assert kind(settings(guidance=(1, 3))).tells_guidance
