@@ -172,6 +172,28 @@ def needs_a_teacher_as_said(method: Method) -> None:
 
 
 @check_method.check
+def a_student_off_its_answer_is_pulled_back(method: Method) -> None:
+    """On a Gaussian: a descent of the loss leads from beside the exact function towards it, from either side.
+
+    A teacher at the start of its training, the others at the end, where steps are short and warm-ups are over.
+    """
+    prior = Gaussian.random(SHAPE)
+    x0 = prior.sample(1024, torch.Generator().manual_seed(1)).float()
+    progress = Progress(0, 0, 0.0) if method.role == "teacher" else Progress(10**6, 10**6, 0.999)
+    for side in (-0.2, 0.2):
+        fresh = copy.deepcopy(method)
+        model = gaussian_model(prior, method.role, method.parameterization(0.5), learnable=True)
+        moved = [p for p in model.parameters() if p.requires_grad]
+        for parameter in moved:
+            nn.init.constant_(parameter, side)
+        fresh.setup(model, teacher_of(fresh), BUDGET)
+        label = Condition(label=torch.zeros(len(x0), dtype=torch.int64))
+        fresh.loss(model, x0, label, progress, TrainingRandomness(0, 0)).value.backward()
+        back = sum(side * float(p.grad) for p in moved if p.grad is not None)
+        fail_unless(back > 0, f"a student moved by {side:g} from the exact function is not led back to it")
+
+
+@check_method.check
 def state_is_saved(method: Method) -> None:
     """After some steps, a fresh method that loads ``state_dict`` gives the same loss and the same next state."""
     ready, model, _ = prepared(method)
