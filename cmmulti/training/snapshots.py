@@ -91,7 +91,8 @@ def reconstruct(
         stored = _read(path, list(widths), names, total)
         for name in widths:
             torch._foreach_add_(total, stored[name], alpha=float(weights[at, name]))
-    return total, f"sigma-rel-{sigma_rel:g}, made of {len(paths)} snapshots, misfit {mixed.misfit:.2%}"
+    count = f"{len(paths)} snapshot{'s' if len(paths) > 1 else ''}"
+    return total, f"sigma-rel-{sigma_rel:g}, made of {count}, misfit {mixed.misfit:.2%}"
 
 
 def remove_leftovers(run: Path) -> None:
