@@ -46,9 +46,10 @@ def with_network_of(config: RunConfig, init: Pipeline, form: Parameterization) -
 
 def inherited(network: nn.Module, init: Pipeline) -> bool:
     """Fill a network that translates that of ``init`` with its weights; False where it is another."""
-    piece, form = init.config.network, init.config.parameterization
-    wanted = (piece.model_dump(mode="json"), form.model_dump(mode="json"))
-    if not isinstance(network, Translated) or (network.piece, network.source_piece) != wanted:
+    if not isinstance(network, Translated):
+        return False
+    wanted = [piece.model_dump(mode="json") for piece in (init.config.network, init.config.parameterization)]
+    if [network.piece, network.source_piece] != wanted:
         return False
     network.network.load_state_dict(init.model.network.state_dict())
     return True
