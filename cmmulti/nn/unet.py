@@ -64,7 +64,7 @@ class UNet(nn.Module):
         dims: 1, 2 or 3 spatial dimensions. in_channels: of the data.
         channels: width at each level, finest first; each further level halves the resolution.
         blocks: residual blocks per level on the way down (one more on the way up).
-        attention: levels (0 = finest) with self-attention; the middle has it where the last level has.
+        attention: levels (0 = finest, -1 = coarsest) with self-attention; the middle has it where the last level has.
         patch: side of the patches that the first convolution reads: the network works at 1/patch of the resolution,
             where a CPU is several times faster per parameter. A patch's ``in_channels * patch**dims`` values should be
             fewer than ``channels[0]``: what does not pass the first width cannot be told from noise, and stays in samples.
@@ -103,8 +103,11 @@ class UNet(nn.Module):
             raise ValueError(f"channels: expected a width above 0 for each level, got {channels}")
         if blocks < 1:
             raise ValueError(f"blocks: expected at least 1, got {blocks}")
-        if set(attention) - set(range(len(channels))):
-            raise ValueError(f"attention: expected levels 0 (finest) to {len(channels) - 1}, got {list(attention)}")
+        levels = range(-len(channels), len(channels))
+        if set(attention) - set(levels):
+            named = f"0 (finest) to {levels[-1]}, or {levels[0]} to -1"
+            raise ValueError(f"attention: expected levels {named}, got {list(attention)}")
+        attention = [level % len(channels) for level in attention]
         conv, width = CONV[dims], 4 * channels[0]
         self.dims, self.patch, self.multiple = dims, patch, patch * 2 ** (len(channels) - 1)
         self.embedding = ConditionEmbedding(width, classes, modalities, two_times, guided, time_scale, time_gap)

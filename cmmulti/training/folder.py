@@ -105,7 +105,7 @@ def same_run(out: Path, config: RunConfig) -> RunConfig:
     wrong = [k for k in keys if not any(k == m or k.startswith(f"{m}.") for m in MAY_CHANGE)]
     if wrong:
         told = "; ".join(f"{k} = {says.get(k)!r}, expected {was.get(k)!r}" for k in wrong)
-        raise UserError(f"{out}: --resume with another config than the run began with: {told}")
+        raise UserError(f"{out / CONFIG}: --resume with another config than the run began with: {told}")
     return config
 
 

@@ -109,7 +109,7 @@ class AudioModality(Modality):
             "in_channels": 1,
             "channels": [48, 80, 112],
             "blocks": 1,
-            "attention": [2],
+            "attention": [-1],
             "patch": 2,
             "classes": self.settings.classes,
         }

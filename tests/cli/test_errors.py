@@ -40,7 +40,7 @@ def refused(answer: tuple[int, str, str], *words: str) -> None:
         (["sample", "m", "--out", "x", "--n", "many"], ["--n", "'many'"]),
         (["sample", "m", "--out", "x", "--seed", "-1"], ["--seed", "'-1'"]),
         (["sample", "m", "--out", "x", "--levels", "80;1"], ["80,0.8", "'80;1'"]),
-        (["sample", "m", "--out", "x", "--sampler", "hoin"], ["'hoin'", "did you mean 'heun'"]),
+        (["sample", "digits", "--out", "x", "--sampler", "hoin"], ["'hoin'", "did you mean 'heun'"]),
         (["sample", "m", "--out"], ["--out"]),
         (["edit", "m", "--out", "x"], ["--task"]),
         (["report"], ["DIR"]),

@@ -129,9 +129,14 @@ def test_dropout_follows_the_mode():
         ({"channels": [8, 0]}, "channels"),
         ({"blocks": 0}, "blocks"),
         ({"blocks": -1}, "blocks"),
-        ({"attention": [3]}, "attention: expected levels 0 .finest. to 2"),
+        ({"attention": [3]}, "attention: expected levels 0 .finest. to 2, or -3 to -1"),
     ],
 )
 def test_settings_that_make_no_network_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         UNet(**settings)
+
+
+def test_attention_may_be_named_from_the_coarsest_level_on():
+    names = [sorted(UNet(channels=(8, 8), attention=[level], groups=4).state_dict()) for level in (-1, 1)]
+    assert names[0] == names[1] != sorted(UNet(channels=(8, 8), groups=4).state_dict())

@@ -50,27 +50,28 @@ def run_of(name: str, toy_config: Config, folder: Path, *more: str) -> RunConfig
     sets = [f"method={{name: {name}, {SETTINGS.get(name, '')}}}", "trainer.max_steps=6", "checkpoint.every_steps=2"]
     sets += ["preview.every_steps=0", "validation.every_steps=0", "network={channels: [4], groups: 2, attention: []}"]
     sets += ["network.two_times=true"] if kind.role == "two-time" else []
-    sets += ["network.guided=true"] if kind().tells_guidance else []
+    sets += ["network.guided=true", "modality.name=labelled"] if kind().tells_guidance else []
     if kind.needs_teacher:
-        sets.append(f"teacher={teacher_of(kind.teacher_roles[0], toy_config, folder)}")
+        modality = "labelled" if kind().tells_guidance else "toy"
+        sets.append(f"teacher={teacher_of(kind.teacher_roles[0], modality, toy_config, folder)}")
     return toy_config(*sets, *more)
 
 
-def teacher_of(role: str, toy_config: Config, folder: Path) -> Path:
-    if not (folder / role).exists():
-        config = toy_config()
+def teacher_of(role: str, modality: str, toy_config: Config, folder: Path) -> Path:
+    if not (folder / role / modality).exists():
+        config = toy_config(f"modality.name={modality}")
         settings = PipelineConfig(
-            modality=Piece(name="toy", settings=config.modality.settings),
-            network=Piece(name="unet", settings=config.network.settings),
+            modality=Piece(name=modality, settings=config.modality.settings),
+            network=Piece(name="unet", settings=config.network.settings | {"classes": 3 * (modality == "labelled")}),
             parameterization=Piece(name="edm", settings={"sigma_data": 0.5}),
             role=role,
-            classes=["low", "middle", "high"],
+            classes=["low", "middle", "high"] if modality == "labelled" else [],
         )
         model, generator = settings.build_model(), torch.Generator().manual_seed(0)
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.1, generator=generator)
-        Pipeline(model, settings.build_modality(), settings).save_pretrained(folder / role)
-    return folder / role
+        Pipeline(model, settings.build_modality(), settings).save_pretrained(folder / role / modality)
+    return folder / role / modality
 
 
 def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:

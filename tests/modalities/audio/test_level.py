@@ -63,7 +63,7 @@ def test_a_resumed_run_keeps_what_it_measured(clips: Path, tmp_path: Path) -> No
 
 def test_a_student_takes_its_teachers_numbers(clips: Path, tmp_path: Path) -> None:
     parts = build(resolve(config(clips, mean=-7.0, std=2.0, level=0.5)))
-    teacher = Pipeline(parts.model, parts.modality, pipeline_config(parts.config, parts.method, parts.classes))
+    teacher = Pipeline(parts.model, parts.modality, pipeline_config(parts.config, parts.method, parts.shares[0], []))
     teacher.save_pretrained(tmp_path / "teacher")
     student = build(resolve(config(clips) | {"method": {"name": "ect"}, "init": str(tmp_path / "teacher")}))
     assert student.modality.settings == parts.modality.settings
