@@ -16,9 +16,10 @@ from torch import Tensor
 from cmmulti.errors import UserError
 from cmmulti.modality import Assignment, Modality, Task, TaskOptions
 from cmmulti.model import Model
+from cmmulti.noise import geometric
 from cmmulti.operators.affine import Affine
 from cmmulti.operators.mask import Mask
-from cmmulti.problems.base import Problem
+from cmmulti.problems.base import Noised, Problem
 from cmmulti.problems.replacement import Replacement
 from cmmulti.randomness import SampleRandomness
 from modalities.volume import representation
@@ -28,6 +29,10 @@ from modalities.volume.item import Array, Volume
 from modalities.volume.resampling import Resampling
 from modalities.volume.settings import VolumeSettings
 
+START, STOP = 2.0, 0.3
+"""First noise level of a fill, and the highest of its last ones, model space. From pure noise the first estimate hears
+little of the known voxels; a low level keeps the smooth fill as it is."""
+
 
 class InpaintOptions(TaskOptions):
     """What to fill: a mask, a box, or both together."""
@@ -36,6 +41,7 @@ class InpaintOptions(TaskOptions):
     box: tuple[float, float, float, float, float, float] | None = Field(
         None, description="x0,y0,z0,x1,y1,z1 in world mm (RAS+); the voxels whose centres lie in it are filled"
     )
+    start_level: float = Field(START, gt=0, description="first noise level: how far the fill may go from the smooth one")
     resample: bool = Field(False, description="fill on the model's voxel size where the input's differs too much")
 
     @model_validator(mode="after")
@@ -86,6 +92,9 @@ class Inpaint(Task):
         # Hidden values are replaced before anything looks at them.
         values = representation.to_parts(np.where(known, np.clip(grid.values(), low, high), 0), grid, settings)
         shape = (1, *representation.model_size(affine.size, settings))
+        smooth = representation.to_parts(np.clip(harmonic(grid, ~known).values(), low, high), grid, settings)
+        start = affine.to_model(smooth[chosen].float(), shape[1:], representation.AIR)
+        first = min(options.start_level, model.sigma_max)
         seen, values = seen[chosen], values[chosen].float()
         problem = Problem.on_item(
             Mask(seen, tuple(seen.shape[1:])),
@@ -101,6 +110,8 @@ class Inpaint(Task):
             shape=(len(chosen), *shape),
             finish=_Filled(volume, hidden, grid, chosen, affine, settings, back),
             problem=problem,
+            start=Noised(start),
+            levels=lambda steps: geometric(steps, first, min(STOP, first / 4)),
             panels={"input": volume},
             mark=hidden,
             baselines={"mean": lambda: with_mean(volume, hidden), "smooth": lambda: harmonic(volume, hidden)},

@@ -43,7 +43,7 @@ PHASE_ITERATIONS, START_ITERATIONS = 40, 50
 TOGETHER = 4
 """Slices that total variation works on at a time."""
 
-START, STOP = 0.1, 0.03
+START, STOP = 0.04, 0.02
 """First and last noise level of a reconstruction, model space: about the error of the image it starts from, and of the
 result."""
 

@@ -52,7 +52,7 @@ def fill(settings: VolumeSettings, source: Path | Volume, seed: int = 0, **optio
     task = modality.task("inpaint", "edit")
     assignment = task.prepare(modality, source, InpaintOptions(**options), model)
     randomness = SampleRandomness([(seed, part) for part in range(assignment.shape[0])])
-    x = Multistep().sample(model, assignment.shape, [80.0, 0.8], randomness, problem=assignment.problem).x
+    x = Multistep().sample(model, assignment.start, assignment.levels(2), randomness, problem=assignment.problem).x
     return assignment.finish(x, randomness.child("finish")), assignment.mark
 
 
@@ -66,6 +66,20 @@ def test_stored_integers_outside_are_kept_and_the_hole_is_filled(settings, tmp_p
     saved = nib.load(files.save(result, tmp_path / "filled.nii.gz"))
     np.testing.assert_array_equal(saved.dataobj.get_unscaled()[~hidden], before.data[~hidden])
     np.testing.assert_array_equal(saved.affine, nib.load(ANATOMICAL).affine)
+
+
+@pytest.mark.parametrize("settings", PLANES, ids=lambda s: f"{s.dims}D-{s.plane}")
+def test_a_fill_begins_with_the_smooth_one_and_may_go_as_far_as_its_first_level(settings):
+    volume = files.load(ANATOMICAL)
+    hidden = in_box(volume, BOX)
+    smooth = harmonic(volume, hidden).values()[hidden].astype(float)
+    spread = smooth.std()
+
+    def away(level: float) -> float:
+        result, _ = fill(settings, ANATOMICAL, box=BOX, start_level=level)
+        return float(np.sqrt(np.mean((result.values()[hidden] - smooth) ** 2))) / spread
+
+    assert away(0.001) < 0.5 < 1 < away(10.0)
 
 
 @pytest.mark.parametrize("settings", PLANES, ids=lambda s: f"{s.dims}D-{s.plane}")
