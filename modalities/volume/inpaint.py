@@ -29,9 +29,9 @@ from modalities.volume.item import Array, Volume
 from modalities.volume.resampling import Resampling
 from modalities.volume.settings import VolumeSettings
 
-START, STOP = 2.0, 0.3
+START, STOP = 0.6, 0.3
 """First noise level of a fill, and the highest of its last ones, model space. From pure noise the first estimate hears
-little of the known voxels; a low level keeps the smooth fill as it is."""
+little of the known voxels; a low level keeps the smooth fill as it is. Chosen by PSNR on 16 validation volumes."""
 
 
 class InpaintOptions(TaskOptions):

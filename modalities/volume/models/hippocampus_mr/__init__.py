@@ -1,0 +1,1 @@
+"""A shipped model: config, weights and card."""
