@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from cmmulti.errors import UserError
 from cmmulti.evaluation.card import write_figures
@@ -22,6 +18,7 @@ from cmmulti.evaluation.study import Study, label_features, study, teacher_steps
 from cmmulti.evaluation.tables import flat_metrics, generation_sections, task_sections, title
 from cmmulti.evaluation.task import FEATURE_DISTANCE, chosen_cases, evaluate_task, task_called
 from cmmulti.evaluation.tuning import tuned
+from cmmulti.evaluation.words import named_in, options_typed, pairs, without_folders
 from cmmulti.modality import DataSource, Split
 from cmmulti.pipeline import Pipeline
 from cmmulti.pipeline.folder import model_folder, write_config
@@ -201,29 +198,11 @@ def _write(request: Request, results: Results, sections: Sequence[Section], resu
             results = results.model_copy(update={"outputs": _save_first(result, request.pipeline, folder.path)})
         folder.write(results, sections)
     if request.card:
-        title = "samples" if request.task is None else " ".join([request.task, *_typed(request.options)])
-        write_figures(request.model, title, _public(request), sections[0].tables[0], results.notes)
+        title = "samples" if request.task is None else " ".join([request.task, *options_typed(request.options)])
+        places = {str(request.data): "ROOT", str(request.out): "DIR", request.model: Path(request.model).name}
+        command = without_folders(request.command, places)
+        write_figures(request.model, title, command, sections[0].tables[0], results.notes)
     return request.out
-
-
-def _public(request: Request) -> str:
-    """The command without the folders of one machine."""
-    words = shlex.split(request.command)
-    places = {str(request.data): "ROOT", str(request.out): "DIR", request.model: Path(request.model).name}
-    public = [places.get(word, word) for word in words]
-    for i, word in enumerate(words[:-1]):
-        if word == "--teacher":
-            public[i + 1] = Path(words[i + 1]).name
-    return shlex.join(public)
-
-
-def _typed(options: Mapping[str, Any]) -> list[str]:
-    """Options of a task for a heading: those that have a value."""
-    return [f"{name} {_told(value)}" for name, value in options.items() if not isinstance(value, bool)]
-
-
-def _told(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _save_first(result: Study, pipeline: Pipeline, folder: Path) -> list[Output]:
@@ -286,33 +265,6 @@ def _check_sampling(request: Request) -> None:
             raise UserError(f"--sampler {how.sampler}: expected none: there is no denoising teacher among the models")
     if how.guidance is not None and not any(m.can_be_guided for m in models):
         models[0].check_guidance(how.guidance)
-
-
-def pairs(lines: Sequence[str], flag: str) -> dict[str, Any]:
-    """``KEY=VALUE`` lines as a mapping; values are read as YAML, hyphens in keys as underscores."""
-    found: dict[str, Any] = {}
-    for line in lines:
-        name, equals, text = line.partition("=")
-        if not equals or not name:
-            raise UserError(f"{flag} {line!r}: expected KEY=VALUE")
-        try:
-            found[name.replace("-", "_")] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise UserError(f"{flag} {line!r}: the value is not YAML ({error})") from error
-    return found
-
-
-def named_in(card: str) -> str | None:
-    """The first of ``datasets`` in the YAML head of a model card."""
-    head = re.match(r"---\n(.*?)\n---", card, re.DOTALL)
-    if head is None:
-        return None
-    try:
-        fields = yaml.safe_load(head.group(1))
-    except yaml.YAMLError:
-        return None
-    listed = fields.get("datasets") if isinstance(fields, dict) else None
-    return str(listed[0]) if isinstance(listed, list) and listed else None
 
 
 def _silent(line: str) -> None:

@@ -13,8 +13,9 @@ from evaluation_toys import Fill, FillModality, WaveModality, pipeline, unseen
 from cmmulti.errors import UserError
 from cmmulti.evaluation.card import with_figures
 from cmmulti.evaluation.generation import Sampling, generate
-from cmmulti.evaluation.request import Request, evaluate, named_in, pairs
+from cmmulti.evaluation.request import Request, evaluate
 from cmmulti.evaluation.tuning import parsed
+from cmmulti.evaluation.words import named_in, pairs
 from cmmulti.modality import Assignment, ModalitySettings
 from cmmulti.report.results import Table
 

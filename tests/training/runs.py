@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,3 +48,26 @@ def forked(*jobs: Callable[[], Any], timeout: float = 120) -> list[int | None]:
     for process in processes:
         process.kill()
     return codes
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+def in_two_processes(words: Sequence[str], timeout: float = 280) -> tuple[list[int], list[str]]:
+    """Exit codes of ``toy.py`` with these words as ranks 0 and 1, and what each told on standard error."""
+    port = free_port()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("toy.py")), *words],
+            env={**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    told = [process.communicate(timeout=timeout)[1] for process in processes]
+    return [process.returncode for process in processes], told

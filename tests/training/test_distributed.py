@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from runs import in_two_processes
 
 from cmmulti.config import RunConfig, resolve
 from cmmulti.errors import UserError
@@ -58,20 +55,8 @@ def test_two_processes_equal_one(values: dict[str, Any], tmp_path: Path) -> None
     sharded = [*two, "--out", str(tmp_path / "fsdp"), "--set", "trainer.strategy=fsdp"]
     words = ["train", *two, "--out", str(tmp_path / "ddp"), "then", "train", *sharded, "--set", "trainer.max_steps=2"]
     words += ["then", "train", *sharded, "--resume"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("toy.py")), *words],
-            env={**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    told = [process.communicate(timeout=200)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], told
+    codes, told = in_two_processes(words)
+    assert codes == [0, 0], told
     assert told[0].count("step 4/4") == 2
     assert told[1] == ""
     assert_same_run(tmp_path / "one", tmp_path / "ddp", 4)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from runs import in_two_processes
 
 from cmmulti.config import RunConfig, resolve
 from cmmulti.errors import UserError
@@ -110,20 +107,8 @@ def test_all_processes_decide_alike(toy_values: dict[str, Any], tmp_path: Path) 
     words = ["train", str(file), "--out", str(tmp_path / "ddp"), "then"]
     words += ["train", str(file), "--out", str(tmp_path / "fsdp"), "--set", "trainer.strategy=fsdp", "then"]
     words += ["train", str(file), "--out", str(tmp_path / "stop"), "--set", "trainer.nonfinite=1"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("toy.py")), *words],
-            env={**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    told = [process.communicate(timeout=280)[1] for process in processes]
-    assert [process.returncode for process in processes] == [2, 2], told
+    codes, told = in_two_processes(words)
+    assert codes == [2, 2], told
     assert "2 such steps, more than trainer.nonfinite = 1 allows" in told[0]
     for run in ("ddp", "fsdp"):
         assert bool(weights(tmp_path / run / "step-00000004.ckpt").isfinite().all())

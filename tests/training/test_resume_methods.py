@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from runs import assert_identical, final, forked
+from runs import assert_identical, final, forked, free_port
 
 from cmmulti import registry
 from cmmulti.config import RunConfig
@@ -127,9 +126,7 @@ def test_with_two_processes(
         train(config, run, resume)
 
     def both(run: Path, killed: bool = False, resume: bool = False) -> list[int | None]:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         return forked(*(lambda rank=rank: process(rank, run, port, killed, resume) for rank in range(2)))
 
     assert both(tmp_path / "whole") == [0, 0]
