@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -212,18 +212,17 @@ def diffusers_network() -> nn.Module | None:
         print("diffusers is not installed: left out")
         return None
     kinds = ["AttnDownBlock2D" if level in ATTENTION else "DownBlock2D" for level in range(len(CHANNELS))]
-    return _Diffusers(
-        UNet2DModel(
-            in_channels=1,
-            out_channels=1,
-            block_out_channels=CHANNELS,
-            layers_per_block=BLOCKS,
-            down_block_types=tuple(kinds),
-            up_block_types=tuple(kind.replace("Down", "Up") for kind in reversed(kinds)),
-            norm_num_groups=16,
-            attention_head_dim=32,
-        )
+    network = UNet2DModel(
+        in_channels=1,
+        out_channels=1,
+        block_out_channels=CHANNELS,
+        layers_per_block=BLOCKS,
+        down_block_types=tuple(kinds),
+        up_block_types=tuple(kind.replace("Down", "Up") for kind in reversed(kinds)),
+        norm_num_groups=16,
+        attention_head_dim=32,
     )
+    return _Diffusers(cast(nn.Module, network))  # its mixins hide from the type checker that it is one
 
 
 def main() -> None:
