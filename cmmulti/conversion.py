@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,9 @@ from cmmulti.pipeline.config import Piece
 PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
 NOT_SETTINGS = ("in_channels", "out_channels", "num_class_embeds", "sample_size")
 """Arguments of UNet2DModel that the adapter derives from its own settings, and the size, which is the modality's."""
+
+MOST_STEPS = 1_000_000
+"""Longest table of times that is made: a config may ask for any."""
 
 
 class Process(NamedTuple):
@@ -148,10 +152,16 @@ def read_process(path: Path) -> Process:
     kind = getattr(diffusers, name, None)
     if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
         raise UserError(f"{path}: _class_name = {name!r}; expected a scheduler of diffusers")
+    steps = config.get("num_train_timesteps", 1000)
+    if not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
+        raise UserError(f"{path}: num_train_timesteps = {steps!r}; expected 1 to {MOST_STEPS}")
     if name.startswith("FlowMatch"):
-        return Process(Piece(name="flow"), SIGMA_MAX, float(config.get("num_train_timesteps", 1000)))
-    with _quiet():
-        scheduler: Any = kind.from_config(config)  # type: ignore[attr-defined]
+        return Process(Piece(name="flow"), SIGMA_MAX, float(steps))
+    try:
+        with _quiet():
+            scheduler: Any = kind.from_config(config)  # type: ignore[attr-defined]  # found by name
+    except (TypeError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise UserError(f"{path}: no scheduler of diffusers ({' '.join(str(error).split())})") from error
     prediction = str(scheduler.config.get("prediction_type", "epsilon"))
     if not hasattr(scheduler, "betas"):
         raise UserError(f"{path}: {name}; expected a scheduler of DDPM's process or of flow matching")
@@ -159,6 +169,10 @@ def read_process(path: Path) -> Process:
         raise UserError(f"{path}: prediction_type = {prediction!r}; expected one of {', '.join(PREDICTIONS)}")
     # In float64 from the betas: at the first index 1 - alpha-bar has lost half of its digits in float32.
     bars = [float(b) for b in torch.cumprod(1 - scheduler.betas.double(), 0) if b > 0]
+    if len(bars) < 2 or not all(1 > a > b for a, b in pairwise(bars)):
+        raise UserError(
+            f"{path}: its betas give no alphas_cumprod that fall inside (0, 1); expected a schedule that adds noise"
+        )
     clip = float(scheduler.config.clip_sample_range) if scheduler.config.get("clip_sample") else None
     form = {"alphas_cumprod": bars, "prediction": PREDICTIONS[prediction], "clip": clip}
     return Process(Piece(name="ddpm", settings=form), ((1 - bars[-1]) / bars[-1]) ** 0.5)

@@ -170,10 +170,11 @@ def _cell_sections(cell: Cell, found: Sequence[Standing]) -> list[SectionRecord]
     measured = [each for each in found if each.results is not None]
     if not measured:
         return []
+    notes = [note for each in measured if each.results is not None for note in each.results.notes[:1]]
     pages = ", ".join(f"{FIGURES}/{cell.name}/{each.method}/index.html" for each in measured)
     figures = SectionRecord(
         title=cell.title,
-        text=f"With 95 % intervals. Each model's own page: {pages}.\n\n" + " ".join(measured[0].results.notes[:1]),  # type: ignore[union-attr]
+        text=f"With 95 % intervals. Each model's own page: {pages}.\n\n" + " ".join(notes[:1]),
         tables=[_figures(measured)],
     )
     task = cell.evaluation.task
