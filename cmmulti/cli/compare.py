@@ -9,8 +9,9 @@ from typing import Any
 
 DESCRIPTION = """\
 Train every method of CONFIG on every cell with the same budget, measure the models, and write one page with figures,
-costs and samples at the same seeds. Stopped or killed, the same command goes on where it was. One model that fails does
-not stop the others; the exit code is then 2. docs/configs.md lists the keys of CONFIG."""
+costs and samples at the same seeds. Stopped or killed, the same command goes on where it was; started more than once, on
+one machine or on several that share the folder, each takes models that no other has taken. One model that fails does not
+stop the others; the exit code is then 2. docs/configs.md lists the keys of CONFIG."""
 
 
 def add_parser(subparsers: Any) -> None:

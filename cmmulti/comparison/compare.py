@@ -1,18 +1,23 @@
-"""A whole comparison: train, measure and show every entry, one after the other, from wherever it was left."""
+"""A whole comparison: train, measure and show every entry from wherever it was left, alone or with other processes."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from cmmulti.comparison.check import check
+from cmmulti.comparison.jobs import jobs
 from cmmulti.comparison.page import write_comparison
 from cmmulti.comparison.plan import Plan
 from cmmulti.comparison.state import ENTRIES, Places, same_as_before
 from cmmulti.comparison.summary import write_summary
-from cmmulti.comparison.work import done, measure_teacher, trained_parent, work
+from cmmulti.comparison.work import done, trained_parent
 from cmmulti.errors import UserError
 from cmmulti.report.folder import check_free, unwritable
+
+PAUSE = 5.0
+"""Seconds between looks at whether another process has ended what is waited for."""
 
 
 def prepare(plan: Plan, out: Path, tell: Callable[[str], None]) -> None:
@@ -38,29 +43,34 @@ def compare(plan: Plan, out: Path, command: str, tell: Callable[[str], None]) ->
     """Do what is left, each entry on its own: one that fails does not stop the others.
 
     Everything is kept below ``out`` as it is made, so that the same call goes on after a kill; the page there is renewed
-    after each entry.
+    after each entry. Several processes may work on one folder: each takes the first entry that no other has taken, and
+    all of them return once nothing is left. An entry that failed in one is tried once more by the others.
 
     Returns:
-        The names of the entries that failed, with the reason.
+        The names of the entries that failed here, with the reason.
     """
     places = Places(out)
+    asked = jobs(plan, places, command, tell)
     try:
-        (out / ENTRIES).mkdir(parents=True, exist_ok=True)
+        for job in asked:
+            job.lock.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(out, error) from error
-    failures = []
-    for cell in plan.cells:
-        for entry in cell.entries:
-            if done(places, entry):
-                continue
-            failed = work(places, cell, entry, command, tell)
-            failures += [] if failed is None else [f"{entry.name} ({failed})"]
-            _show(plan, places, command)
-        if isinstance(cell.teacher, str):
-            failed = measure_teacher(places, cell, command, tell)
-            failures += [] if failed is None else [f"{cell.name}/teacher ({failed})"]
+    failed: dict[str, str] = {}
+    while left := [job for job in asked if job.name not in failed and not job.done()]:
+        ready = [job for job in left if all(name in failed or trained() for name, trained in job.needs.items())]
+        for job in ready:
+            free, reason = job.attempt()
+            failed |= {} if reason is None else {job.name: reason}
+            if free:
+                _show(plan, places, command)
+                break
+        else:
+            tell(f"waiting for {', '.join(job.name for job in ready)}: another process works on it")
+            while not any(job.free() for job in ready):
+                time.sleep(PAUSE)
     _show(plan, places, command)
-    return failures
+    return [f"{name} ({reason})" for name, reason in failed.items()]
 
 
 def _show(plan: Plan, places: Places, command: str) -> None:

@@ -67,6 +67,9 @@ class Places:
     def state_file(self, cell: str, method: str) -> Path:
         return self.out / ENTRIES / cell / f"{method}.json"
 
+    def lock(self, cell: str, method: str) -> Path:
+        return self.state_file(cell, method).with_suffix(".lock")
+
     def state(self, cell: str, method: str) -> State:
         """What is known; nothing where there is no file.
 

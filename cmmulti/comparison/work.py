@@ -64,13 +64,15 @@ def work(places: Places, cell: Cell, entry: Entry, command: str, tell: Tell) -> 
     return state.failure
 
 
+def teacher_measured(places: Places, cell: Cell) -> bool:
+    """Whether the figures of a teacher that was not trained here are those that are asked for."""
+    return places.measured(_figures_of(cell), places.state(cell.name, TEACHER))
+
+
 def measure_teacher(places: Places, cell: Cell, command: str, tell: Tell) -> str | None:
-    """Figures of a teacher that was not trained here, once. Returns why there are none."""
-    state = places.state(cell.name, TEACHER)
-    asked = Entry(cell.name, TEACHER, cell.methods[0].values, None, cell.evaluation)
+    """Figures of a teacher that was not trained here. Returns why there are none."""
+    state, asked = places.state(cell.name, TEACHER), _figures_of(cell)
     state = state.model_copy(update={"identity": {"teacher": cell.teacher}, "failure": None})
-    if places.measured(asked, places.state(cell.name, TEACHER)):
-        return None
     try:
         _evaluate(places, asked, str(cell.teacher), cell.methods[0].config(str(cell.teacher)), command, tell)
         state = state.model_copy(update={"evaluation": cell.evaluation.model_dump(mode="json")})
@@ -79,6 +81,11 @@ def measure_teacher(places: Places, cell: Cell, command: str, tell: Tell) -> str
         tell(f"{asked.name}: failed: {state.failure}")
     places.save(cell.name, TEACHER, state)
     return state.failure
+
+
+def _figures_of(cell: Cell) -> Entry:
+    """A teacher that is there already, as an entry of which only figures are wanted."""
+    return Entry(cell.name, TEACHER, cell.methods[0].values, None, cell.evaluation)
 
 
 def _train(places: Places, cell: Cell, entry: Entry, state: State, command: str, tell: Tell) -> State:

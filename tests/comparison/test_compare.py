@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file
 
 from cmmulti.cli import main
@@ -95,6 +96,30 @@ def test_killed_and_run_again_it_ends_as_if_it_had_never_been_stopped(file: Writ
     assert all(torch.equal(value, b[name]) for name, value in a.items())
     seconds = summary(out)["cells"]["waves"]["models"]["ict"]["seconds"]
     assert seconds > 0
+
+
+def test_what_another_process_works_on_is_left_to_it_until_it_stops(
+    file: Writer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    (out / "entries" / "waves").mkdir(parents=True)
+    other = FileLock(out / "entries" / "waves" / "ect.lock")
+    other.acquire()
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        other.release()
+
+    monkeypatch.setattr("cmmulti.comparison.compare.time.sleep", sleep)
+    assert main(["compare", str(file()), "--out", str(out)]) == 0
+    told = capsys.readouterr().out
+    order = [
+        told.index(line) for line in ("waves/ict: 8 steps", "waiting for waves/ect: another process", "waves/ect: 8 s")
+    ]
+    assert order == sorted(order)
+    assert len(waits) == 1
+    assert {m["status"] for m in summary(out)["cells"]["waves"]["models"].values()} == {"done"}
 
 
 @pytest.mark.parametrize(("seed", "reason"), [(0, "the fourth step is one too many"), (1, "ZeroDivisionError")])
