@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cmmulti.errors import EXIT_BUG, EXIT_OK, EXIT_USER
+
 DESCRIPTION = """\
 Train every method of CONFIG on every cell with the same budget, measure the models, and write one page with figures,
 costs and samples at the same seeds. Stopped or killed, the same command goes on where it was; started more than once, on
 one machine or on several that share the folder, each takes models that no other has taken. One model that fails does not
-stop the others; the exit code is then 2. docs/configs.md lists the keys of CONFIG."""
+stop the others; the exit code is then 2, or 70 where it was a bug. docs/configs.md lists the keys of CONFIG."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -27,12 +29,11 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int:
     from cmmulti.cli.common import stoppable, typed
     from cmmulti.comparison.compare import compare, prepare
     from cmmulti.comparison.reader import load_plan
     from cmmulti.comparison.summary import COMPARISON
-    from cmmulti.errors import UserError
 
     def tell(line: str) -> None:
         print(line, file=sys.stderr if args.json else sys.stdout, flush=True)
@@ -43,8 +44,11 @@ def run(args: argparse.Namespace) -> None:
     prepare(plan, out, tell)
     if args.dry_run:
         tell(f"{len(plan.entries)} trainings of {plan.config.budget.told}, teachers' own budgets excepted")
-        return
+        return EXIT_OK
     failures = compare(plan, out, typed(args), tell)
     print((out / COMPARISON).read_text(encoding="utf-8") if args.json else f"page: {out / 'index.html'}")
-    if failures:
-        raise UserError(f"{len(failures)} of the models failed: {'; '.join(failures)}")
+    if not failures:
+        return EXIT_OK
+    told = "; ".join(f"{name} ({failure.reason})" for name, failure in failures.items())
+    print(f"error: {len(failures)} of the models failed: {told}", file=sys.stderr)
+    return EXIT_BUG if any(failure.bug for failure in failures.values()) else EXIT_USER

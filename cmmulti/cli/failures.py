@@ -10,11 +10,10 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cmmulti.errors import EXIT_BUG, EXIT_OK, EXIT_USER, UserError
+from cmmulti.errors import EXIT_BUG, EXIT_OK, EXIT_USER, UserError, users_fault
 
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
-OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 
 
 def answered(parse: Callable[[], argparse.Namespace], words: Sequence[str]) -> int:
@@ -41,20 +40,6 @@ def answered(parse: Callable[[], argparse.Namespace], words: Sequence[str]) -> i
         log = write_log(error, getattr(args, "out", None), words)
         print(f"unexpected error: {type(error).__name__}; the traceback is in {log}", file=sys.stderr)
         return EXIT_BUG
-
-
-def users_fault(error: Exception) -> str | None:
-    """One line for failures of the machine that is not ours to mend: files, disk, memory. None for a bug."""
-    if isinstance(error, OSError) and error.errno is not None and error.strerror:
-        name = error.filename2 or error.filename
-        if name is not None and Path(os.fsdecode(name)).is_relative_to(Path(__file__).parents[1]):
-            return None
-        return f"{os.fsdecode(name)}: {error.strerror}" if name is not None else error.strerror
-    if isinstance(error, MemoryError):
-        return f"out of memory: {error}" if str(error) else "out of memory; expected a smaller input or fewer samples"
-    if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY):
-        return "out of memory; expected a smaller input, fewer samples or a device with more memory"
-    return None
 
 
 def write_log(error: BaseException, out: Path | None, words: Sequence[str]) -> Path:

@@ -12,7 +12,7 @@ from cmmulti.comparison.page import write_comparison
 from cmmulti.comparison.plan import Plan
 from cmmulti.comparison.state import ENTRIES, Places, same_as_before
 from cmmulti.comparison.summary import write_summary
-from cmmulti.comparison.work import done, trained_parent
+from cmmulti.comparison.work import Failure, done, trained_parent
 from cmmulti.errors import UserError
 from cmmulti.report.folder import check_free, unwritable
 
@@ -39,7 +39,7 @@ def prepare(plan: Plan, out: Path, tell: Callable[[str], None]) -> None:
     check(left, lambda cell, entry: trained_parent(places, cell, entry), tell)
 
 
-def compare(plan: Plan, out: Path, command: str, tell: Callable[[str], None]) -> list[str]:
+def compare(plan: Plan, out: Path, command: str, tell: Callable[[str], None]) -> dict[str, Failure]:
     """Do what is left, each entry on its own: one that fails does not stop the others.
 
     Everything is kept below ``out`` as it is made, so that the same call goes on after a kill; the page there is renewed
@@ -47,7 +47,7 @@ def compare(plan: Plan, out: Path, command: str, tell: Callable[[str], None]) ->
     all of them return once nothing is left. An entry that failed in one is tried once more by the others.
 
     Returns:
-        The names of the entries that failed here, with the reason.
+        The entries that failed here, by name.
     """
     places = Places(out)
     asked = jobs(plan, places, command, tell)
@@ -56,12 +56,12 @@ def compare(plan: Plan, out: Path, command: str, tell: Callable[[str], None]) ->
             job.lock.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(out, error) from error
-    failed: dict[str, str] = {}
+    failed: dict[str, Failure] = {}
     while left := [job for job in asked if job.name not in failed and not job.done()]:
         ready = [job for job in left if all(name in failed or trained() for name, trained in job.needs.items())]
         for job in ready:
-            free, reason = job.attempt()
-            failed |= {} if reason is None else {job.name: reason}
+            free, failure = job.attempt()
+            failed |= {} if failure is None else {job.name: failure}
             if free:
                 _show(plan, places, command)
                 break
@@ -70,7 +70,7 @@ def compare(plan: Plan, out: Path, command: str, tell: Callable[[str], None]) ->
             while not any(job.free() for job in ready):
                 time.sleep(PAUSE)
     _show(plan, places, command)
-    return [f"{name} ({reason})" for name, reason in failed.items()]
+    return failed
 
 
 def _show(plan: Plan, places: Places, command: str) -> None:

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from cmmulti.comparison.plan import Cell, Entry, Plan
 from cmmulti.comparison.schema import TEACHER
 from cmmulti.comparison.state import Places
-from cmmulti.comparison.work import Tell, done, measure_teacher, teacher_measured, work
+from cmmulti.comparison.work import Failure, Tell, done, measure_teacher, teacher_measured, work
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Job:
     needs: dict[str, Callable[[], bool]]
     lock: Path
     done: Callable[[], bool]
-    do: Callable[[], str | None]
+    do: Callable[[], Failure | None]
 
     def free(self) -> bool:
         """Whether no other process is at it."""
@@ -39,7 +39,7 @@ class Job:
         except Timeout:
             return False
 
-    def attempt(self) -> tuple[bool, str | None]:
+    def attempt(self) -> tuple[bool, Failure | None]:
         """Do it unless another process is at it or has done it. Returns whether it was free, and why it failed."""
         try:
             with FileLock(self.lock, timeout=0):

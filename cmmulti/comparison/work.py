@@ -6,7 +6,7 @@ import json
 import os
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from cmmulti.comparison.plan import Cell, Entry
 from cmmulti.comparison.schema import TEACHER
 from cmmulti.comparison.state import Places, State
 from cmmulti.config import RunConfig
-from cmmulti.errors import UserError
+from cmmulti.errors import UserError, users_fault
 from cmmulti.evaluation.generation import TEACHER_STEPS
 from cmmulti.evaluation.request import Request, evaluate
 from cmmulti.pipeline import Pipeline
@@ -28,6 +28,14 @@ TEACHER_EVALUATIONS = 2 * TEACHER_STEPS - 1
 """What the teacher's row costs; a task's sampler spends one evaluation a step."""
 
 Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an entry has no figures. ``bug``: nothing that the user could have done; its traceback is kept."""
+
+    reason: str
+    bug: bool
 
 
 def done(places: Places, entry: Entry) -> bool:
@@ -44,11 +52,11 @@ def trained_parent(places: Places, cell: Cell, entry: Entry) -> Path | str | Non
     return places.model(parent) if places.trained(parent) else None
 
 
-def work(places: Places, cell: Cell, entry: Entry, command: str, tell: Tell) -> str | None:
+def work(places: Places, cell: Cell, entry: Entry, command: str, tell: Tell) -> Failure | None:
     """Do what is left of an entry. Returns why it failed, None where it did not; the others are not concerned."""
     state = places.state(entry.cell, entry.method)
     state = state.model_copy(update={"identity": entry.identity(cell), "failure": None})
-    threads = torch.get_num_threads()
+    threads, failure = torch.get_num_threads(), None
     try:
         if not places.trained(entry):
             state = _train(places, cell, entry, state, command, tell)
@@ -56,12 +64,12 @@ def work(places: Places, cell: Cell, entry: Entry, command: str, tell: Tell) -> 
             _measure(places, entry, command, tell)
             state = state.model_copy(update={"evaluation": entry.evaluation.model_dump(mode="json")})
     except Exception as error:  # one entry's failure, a bug included, must not cost the others
-        state = state.model_copy(update={"failure": _told(places, entry, error)})
-        tell(f"{entry.name}: failed: {state.failure}")
+        failure = _failure(places, entry, error, tell)
+        state = state.model_copy(update={"failure": failure.reason})
     finally:
         torch.set_num_threads(threads)
     places.save(entry.cell, entry.method, state)
-    return state.failure
+    return failure
 
 
 def teacher_measured(places: Places, cell: Cell) -> bool:
@@ -69,18 +77,18 @@ def teacher_measured(places: Places, cell: Cell) -> bool:
     return places.measured(_figures_of(cell), places.state(cell.name, TEACHER))
 
 
-def measure_teacher(places: Places, cell: Cell, command: str, tell: Tell) -> str | None:
+def measure_teacher(places: Places, cell: Cell, command: str, tell: Tell) -> Failure | None:
     """Figures of a teacher that was not trained here. Returns why there are none."""
-    state, asked = places.state(cell.name, TEACHER), _figures_of(cell)
+    state, asked, failure = places.state(cell.name, TEACHER), _figures_of(cell), None
     state = state.model_copy(update={"identity": {"teacher": cell.teacher}, "failure": None})
     try:
         _evaluate(places, asked, str(cell.teacher), cell.methods[0].config(str(cell.teacher)), command, tell)
         state = state.model_copy(update={"evaluation": cell.evaluation.model_dump(mode="json")})
     except Exception as error:
-        state = state.model_copy(update={"failure": _told(places, asked, error)})
-        tell(f"{asked.name}: failed: {state.failure}")
+        failure = _failure(places, asked, error, tell)
+        state = state.model_copy(update={"failure": failure.reason})
     places.save(cell.name, TEACHER, state)
-    return state.failure
+    return failure
 
 
 def _figures_of(cell: Cell) -> Entry:
@@ -166,11 +174,15 @@ def _device(config: RunConfig) -> str:
     return "cuda" if torch.cuda.is_available() and config.trainer.accelerator in ("auto", "gpu") else "cpu"
 
 
-def _told(places: Places, entry: Entry, error: Exception) -> str:
-    """One line for the table. The traceback of a bug is kept in a file."""
-    if isinstance(error, UserError):
-        return str(error)
-    log = places.state_file(entry.cell, entry.method).with_suffix(".log")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
-    return " ".join(f"{type(error).__name__}: {error}; the traceback is in {log.relative_to(places.out)}".split())
+def _failure(places: Places, entry: Entry, error: Exception, tell: Tell) -> Failure:
+    """One line for the table, told at once. The traceback of a bug is kept in a file."""
+    reason = str(error) if isinstance(error, UserError) else users_fault(error)
+    bug = reason is None
+    if reason is None:
+        log = places.state_file(entry.cell, entry.method).with_suffix(".log")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
+        reason = f"{type(error).__name__}: {error}; the traceback is in {log.relative_to(places.out)}"
+    reason = " ".join(reason.split())
+    tell(f"{entry.name}: failed: {reason}")
+    return Failure(reason, bug)

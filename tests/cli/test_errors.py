@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import cmmulti.pipeline
-from cmmulti.cli.failures import users_fault
+from cmmulti.errors import users_fault
 
 
 def refused(answer: tuple[int, str, str], *words: str) -> None:
