@@ -23,7 +23,8 @@ class Condition:
 
     Args:
         label: (B,) int64 class index, or ``NULL_LABEL`` for none.
-        context: (B, tokens, features) float, e.g. a text encoder's output.
+        context: (B, tokens, features) float, e.g. a text encoder's output; zeros for none, so that one of its features
+            must tell an average context from none (see :mod:`cmmulti.contexts.scale`).
         guidance: (B,) float guidance weight: for a teacher, the weight of classifier-free guidance
             ``D_null + w (D_label - D_null)``; for a guided student, an input of the network.
         modality: (B,) int64 index of the modality, for a model of several.
@@ -44,16 +45,31 @@ class Condition:
     def __getitem__(self, index: slice | Tensor) -> Condition:
         return self.map(lambda v: v[index])
 
-    def dropped(self, drop: Tensor | None = None) -> Condition:
-        """Forget label and context where ``drop`` (B,) bool is true (everywhere when ``drop`` is None)."""
+    def dropped(self, drop: Tensor | None = None, drop_context: Tensor | None = None) -> Condition:
+        """Forget label and context where ``drop`` (B,) bool is true (everywhere when ``drop`` is None).
+
+        ``drop_context`` (B,) bool says where the context is forgotten, if not at the same samples.
+        """
         label, context = self.label, self.context
         if label is not None:
             gone = torch.ones_like(label, dtype=torch.bool) if drop is None else drop
             label = torch.where(gone, torch.full_like(label, NULL_LABEL), label)
         if context is not None:
-            gone = torch.ones(len(context), dtype=torch.bool, device=context.device) if drop is None else drop
+            of_context = drop if drop_context is None else drop_context
+            gone = torch.ones(len(context), dtype=torch.bool, device=context.device) if of_context is None else of_context
             context = torch.where(gone[:, None, None], torch.zeros_like(context), context)
         return replace(self, label=label, context=context)
+
+    def unconditional(self, x: Tensor) -> Tensor:
+        """(B,) bool, on the device of ``x`` (B, ...): which samples have lost all that they were given.
+
+        Where nothing is ever given, none has lost anything.
+        """
+        lost = [] if self.label is None else [self.label == NULL_LABEL]
+        if self.context is not None:
+            lost.append((self.context == 0).flatten(1).all(1))
+        nothing = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        return torch.stack(lost).all(0) if lost else nothing
 
     def _values(self) -> tuple[Tensor | None, ...]:
         return tuple(getattr(self, f.name) for f in fields(self))

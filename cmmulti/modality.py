@@ -131,6 +131,11 @@ class TrainingSet(ABC):
         """The item itself, for evaluation."""
 
     @property
+    def files(self) -> Sequence[str]:
+        """The file of each item, by which a table of contexts names it; by default ``names``."""
+        return self.names
+
+    @property
     def cases(self) -> Sequence[str]:
         """Names of what tasks are evaluated on: every item, unless several of them are one subject's."""
         return self.names

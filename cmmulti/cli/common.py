@@ -61,6 +61,12 @@ def add_sampling(parser: argparse.ArgumentParser, steps: int) -> None:
         "--seed", type=seed, default=0, metavar="S", help="of the first sample; the others follow (default: 0)"
     )
     parser.add_argument("--label", metavar="CLASS", help="a class by number or name, for models that know classes")
+    parser.add_argument(
+        "--context",
+        metavar="NAME=V,...|FILE",
+        help="for models that know contexts: numbers by column such as age=60,sex=1, or a file as in training, whose "
+        "entries take turns",
+    )
     add_sampler(parser, "default: the one that suits the model")
     add_device(parser)
 
@@ -120,6 +126,24 @@ def label_of(pipe: Pipeline, text: str | None) -> int | None:
     except ValueError as error:
         expected = f"one of {', '.join(names)}" if names else "none: this model knows no classes"
         raise UserError(f"--label: expected {expected}, got {text!r}") from error
+
+
+def context_of(text: str | None) -> dict[str, float] | Path | None:
+    """``--context`` as a pipeline takes it: ``age=60,sex=1`` by name, anything else a file."""
+    if text is None:
+        return None
+    if "=" not in text or Path(text).is_file():
+        return Path(text)
+    values: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, value = (word.strip() for word in part.partition("="))
+        try:
+            if name in values:
+                raise ValueError
+            values[name] = float(value)
+        except ValueError as error:
+            raise UserError(f"--context: expected numbers such as age=60,sex=1, each once, got {part!r}") from error
+    return values
 
 
 def stoppable() -> None:

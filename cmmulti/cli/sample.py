@@ -17,13 +17,18 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     add_model(parser)
     parser.add_argument("--n", type=whole, default=16, metavar="N", help="how many (default: 16)")
     add_sampling(parser, steps=2)
-    parser.add_argument("--guidance", type=float, metavar="W", help="weight of classifier-free guidance, for teachers")
+    parser.add_argument(
+        "--guidance",
+        type=float,
+        metavar="W",
+        help="weight of classifier-free guidance, for teachers and students that hear it",
+    )
     add_out(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    from cmmulti.cli.common import device, finish, label_of, stoppable
+    from cmmulti.cli.common import context_of, device, finish, label_of, stoppable
     from cmmulti.pipeline import Pipeline
     from cmmulti.report import check_free
 
@@ -40,5 +45,6 @@ def run(args: argparse.Namespace) -> None:
             levels=args.levels,
             sampler=args.sampler,
             guidance=args.guidance,
+            context=context_of(args.context),
         ),
     )

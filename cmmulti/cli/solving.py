@@ -37,7 +37,7 @@ def add_solving(subparsers: argparse._SubParsersAction[Any], verb: str, summary:
 
 
 def run(args: argparse.Namespace) -> None:
-    from cmmulti.cli.common import device, finish, label_of, stoppable
+    from cmmulti.cli.common import context_of, device, finish, label_of, stoppable
     from cmmulti.cli.task_options import task_options
     from cmmulti.errors import UserError
     from cmmulti.pipeline import Pipeline
@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> None:
         reference=args.reference,
         levels=args.levels,
         label=label_of(pipe, args.label),
+        context=context_of(args.context),
         **how,
     )
     finish(args, outcome)

@@ -41,6 +41,8 @@ class DataConfig(Section):
     ``name``: a data set, or ``folder``. ``root``: the folder that holds data sets (or the files); null reads
     ``CMMULTI_DATA``. ``options``: further settings of the data set. ``batch_size``: images per optimiser step, over all
     devices and accumulated batches. ``workers``: loading processes per device. ``on_bad_file``: ``error`` or ``skip``.
+    ``context``: a file with numbers of each item that the model is conditioned on, a table (``.csv``) or arrays (``.npz``,
+    ``.safetensors``); see :func:`cmmulti.contexts.read_contexts`.
     """
 
     name: str
@@ -49,6 +51,7 @@ class DataConfig(Section):
     batch_size: int = Field(default=64, ge=1, le=1_000_000)
     workers: NonNegativeInt = 0
     on_bad_file: Literal["error", "skip"] = "error"
+    context: Path | None = None
 
 
 class JointDataConfig(Section):
@@ -199,7 +202,8 @@ class LogConfig(Section):
 class RunConfig(Section):
     """A whole run.
 
-    ``label_dropout``: share of the labels that are forgotten, so that the model also knows samples without a class.
+    ``label_dropout``: share of the labels, and of the contexts, that are forgotten, so that the model also knows samples
+    without. Where there are both, half of them are forgotten together and half each on its own.
     ``sigma_data``: standard deviation of the training tensors; null measures it. ``sigma_max``: highest noise level.
     ``init``: a model folder or shipped name whose weights the student starts from. ``teacher``: one that is distilled;
     null is ``init``. ``joint``: further modalities by name, for one model of several; each step's batch is of one of them.
@@ -233,6 +237,8 @@ class RunConfig(Section):
                 raise ValueError(
                     f"{where}.batch_size = {size}: expected a multiple of devices * nodes * accumulate = {parts}"
                 )
+        if self.joint and self.data.context is not None:
+            raise ValueError(f"data.context = {str(self.data.context)!r}: expected none for a model of several modalities")
         if self.data.name in self.joint:
             raise ValueError(f"joint.{self.data.name}: the name of data.name; expected another")
         return self

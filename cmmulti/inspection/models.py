@@ -69,6 +69,7 @@ def _of_config(found: PipelineConfig) -> dict[str, Any]:
         "sigma_max": found.sigma_max,
         "networks": _ranges(found),
         "classes": list(found.classes),
+        "context": None if found.context is None else found.context.described,
         "settings": dict(found.modality.settings),
     }
 

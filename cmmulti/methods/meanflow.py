@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from cmmulti.conditioning import NULL_LABEL, Condition
+from cmmulti.conditioning import Condition
 from cmmulti.distances import squared_l2
 from cmmulti.methods.base import Loss, Method, MethodSettings, Progress, Recommended
 from cmmulti.methods.derivative import Derivative, along
@@ -48,7 +48,7 @@ class MeanFlow(Method):
     On ``z = (1 - t) x0 + t n`` with ``v = n - x0`` the average velocity ``u(z, r, t) = (z - z_r) / (t - r)`` obeys
     ``u = v - (t - r) du/dt``, du/dt along (v, r: 0, t: 1) (eq. 6 to 8). The right side without gradient is the target, and
     ``|u - target|^2 / sg(|u - target|^2 + c)^p`` the loss (eq. 9 and appendix B). Where r = t it is flow matching; samples
-    whose label was dropped are among those, and their velocity is never guided (section 4.2 and the authors' code).
+    whose condition was dropped are among those, and their velocity is never guided (section 4.2 and the authors' code).
     """
 
     Settings = MeanFlowSettings
@@ -83,8 +83,7 @@ class MeanFlow(Method):
         self, model: Model, x0: Tensor, condition: Condition, progress: Progress, randomness: TrainingRandomness
     ) -> Loss:
         s, n, device = self._settings, len(x0), x0.device
-        no_label = torch.zeros(n, dtype=torch.bool, device=device)
-        dropped = no_label if condition.label is None else condition.label == NULL_LABEL
+        dropped = condition.unconditional(x0)
         apart = self.apart(dropped, randomness.uniform(1, device, "share"))
         blank = torch.empty(n, device=device)
         first, second = randomness.normal_like(blank, "t"), randomness.normal_like(blank, "r")
@@ -97,8 +96,9 @@ class MeanFlow(Method):
             with randomness.dropout(device):
                 return model.raw(z, t, condition, r).to(z.dtype)
 
-        average = network(z, t, r)
+        # The target first: the pass with a gradient keeps its activations in memory until the backward pass.
         target = self.target(network, z, t, r, v)
+        average = network(z, t, r)
         error = squared_l2(average, target)
         weight = (error.detach() + s.constant).pow(-s.power)
         sigma = (t / (1 - t)).clamp_max(model.sigma_max)

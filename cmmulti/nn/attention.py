@@ -25,6 +25,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 class Attention(nn.Module):
     """Self-attention on (B, C, *spatial), then cross-attention to ``context`` (B, tokens, context_width) where built.
 
+    No context is the null context, one token of zeros.
+
     Args:
         channels: C. heads: number of heads, dividing C. context_width: features of the context, 0 for none.
         groups: of the group norm in front.
@@ -44,7 +46,7 @@ class Attention(nn.Module):
         tokens = self.norm(x).flatten(2).transpose(1, 2)
         q, k, v = (self._split(t) for t in self.qkv(tokens).chunk(3, -1))
         update = self.out(attend(q, k, v).transpose(1, 2).flatten(2))
-        if self.cross is not None and context is not None:
+        if self.cross is not None:
             update = update + self.cross(tokens + update, context)
         return x + update.transpose(1, 2).unflatten(2, x.shape[2:]).to(x.dtype)
 
@@ -57,7 +59,7 @@ class CrossAttention(nn.Module):
 
     def __init__(self, channels: int, heads: int, context_width: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.context_width = heads, context_width
         self.norm = nn.LayerNorm(channels)
         self.query = nn.Linear(channels, channels)
         self.key_value = nn.Linear(context_width, 2 * channels)
@@ -65,7 +67,8 @@ class CrossAttention(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, context: Tensor | None) -> Tensor:
+        context = tokens.new_zeros(len(tokens), 1, self.context_width) if context is None else context.to(tokens.dtype)
         k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in self.key_value(context).chunk(2, -1))
         q = self.query(self.norm(tokens)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         update: Tensor = self.out(torch.as_tensor(attend(q, k, v)).transpose(1, 2).flatten(2))

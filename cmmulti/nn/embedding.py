@@ -38,6 +38,7 @@ class ConditionEmbedding(nn.Module):
 
     Args:
         width: of the vector. classes: number of labels, 0 for none. modalities: number of modalities, 0 for none.
+        context_width: features of a context, 0 for none; the mean of its tokens is added, so that every block hears it.
         two_times: the network is also told ``time_next``; with ``time_gap`` as ``time - time_next``, which MeanFlow advises
             (arXiv 2505.13447, table 1c). guided: it is told the guidance weight.
     """
@@ -51,6 +52,7 @@ class ConditionEmbedding(nn.Module):
         guided: bool = False,
         time_scale: float = 16.0,
         time_gap: bool = False,
+        context_width: int = 0,
     ) -> None:
         super().__init__()
         if time_gap and not two_times:
@@ -63,6 +65,7 @@ class ConditionEmbedding(nn.Module):
         self.guidance_in = nn.Linear(features, width, bias=False) if guided else None
         self.label = nn.Embedding(classes + 1, width) if classes else None
         self.modality = nn.Embedding(modalities, width) if modalities else None
+        self.context_in = nn.Linear(context_width, width, bias=False) if context_width else None
         self.out = nn.Linear(width, width)
 
     def forward(self, time: Tensor, condition: Condition, time_next: Tensor | None = None) -> Tensor:
@@ -87,4 +90,6 @@ class ConditionEmbedding(nn.Module):
             h = h + self.label(index)
         if self.modality is not None and condition.modality is not None:
             h = h + self.modality(condition.modality)
+        if self.context_in is not None and condition.context is not None:
+            h = h + self.context_in(condition.context.mean(1).to(h.dtype))
         return F.silu(self.out(F.silu(h)))

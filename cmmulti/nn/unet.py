@@ -69,7 +69,8 @@ class UNet(nn.Module):
             where a CPU is several times faster per parameter. A patch's ``in_channels * patch**dims`` values should be
             fewer than ``channels[0]``: what does not pass the first width cannot be told from noise, and stays in samples.
         dropout: rate inside blocks. heads: attention heads. groups: most groups of a group norm.
-        classes: number of labels, 0 for none. context_width: features of an optional context, 0 for none.
+        classes: number of labels, 0 for none. context_width: features of a context, 0 for none: blocks hear the mean of its
+            tokens, attention looks at each.
         modalities, two_times, guided: further inputs, see :class:`ConditionEmbedding`.
         time_scale: highest frequency of the time features. time_gap: see :class:`ConditionEmbedding`.
         double_norm: normalise what modulates the blocks too, which continuous-time methods advise.
@@ -110,7 +111,9 @@ class UNet(nn.Module):
         attention = [level % len(channels) for level in attention]
         conv, width = CONV[dims], 4 * channels[0]
         self.dims, self.patch, self.multiple = dims, patch, patch * 2 ** (len(channels) - 1)
-        self.embedding = ConditionEmbedding(width, classes, modalities, two_times, guided, time_scale, time_gap)
+        self.embedding = ConditionEmbedding(
+            width, classes, modalities, two_times, guided, time_scale, time_gap, context_width
+        )
         folded = in_channels * patch**dims
 
         def block(i: int, o: int) -> Block:

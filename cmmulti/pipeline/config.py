@@ -10,6 +10,7 @@ from torch import nn
 
 from cmmulti import registry
 from cmmulti.config.checking import checked
+from cmmulti.contexts import ContextScale
 from cmmulti.errors import UserError
 from cmmulti.modality import Modality
 from cmmulti.model import Model, Role
@@ -44,7 +45,8 @@ class PipelineConfig(BaseModel):
     ``levels``: searched noise levels per number of steps; others are computed. ``classes``: a name per label.
     ``evaluation_batch``: most samples per network call. ``sigma_data``: standard deviation of the training tensors.
     ``lower``: networks that serve lower levels in place of ``network``, from the lowest. ``modality_index``: what a network
-    of several modalities is told for this one; its labels begin at ``first_label`` among those of all.
+    of several modalities is told for this one; its labels begin at ``first_label`` among those of all. ``context``: what
+    contexts the network takes, and their scale; None where it takes none.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -63,6 +65,7 @@ class PipelineConfig(BaseModel):
     lower: list[LowerNetwork] = Field(default_factory=list)
     modality_index: int | None = Field(None, ge=0)
     first_label: int = Field(0, ge=0)
+    context: ContextScale | None = None
 
     @model_validator(mode="after")
     def _same_classes(self) -> PipelineConfig:
@@ -77,6 +80,14 @@ class PipelineConfig(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _same_context(self) -> PipelineConfig:
+        width = 0 if self.context is None else self.context.width
+        known = self.network.settings.get("context_width", width)
+        if self.context is not None and known != width:
+            raise ValueError(f"context: tokens of {width} features; network.settings.context_width says {known}")
+        return self
+
+    @model_validator(mode="after")
     def _ascending(self) -> PipelineConfig:
         ends = [*(part.sigma_high for part in self.lower), self.sigma_max]
         if any(low >= high for low, high in zip(ends[:-1], ends[1:], strict=True)):
@@ -87,6 +98,11 @@ class PipelineConfig(BaseModel):
     def files(self) -> dict[str, Piece]:
         """The file of each network's weights, and the network: that of the highest levels, then from the lowest."""
         return {WEIGHTS: self.network} | {LOWER.format(i): part.network for i, part in enumerate(self.lower, 1)}
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the model knows anything that guidance could strengthen: classes or contexts."""
+        return bool(self.classes) or self.context is not None
 
     def build_modality(self) -> Modality:
         adapter = registry.load("modalities", self.modality.name)

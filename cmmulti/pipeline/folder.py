@@ -109,8 +109,9 @@ def write_config(folder: Path, config: PipelineConfig) -> None:
     """``config.json`` of a model folder, whole or not at all."""
     try:
         with replacing(folder / CONFIG) as part:
-            # Left out where it is empty, so that earlier versions read models of one network.
-            values = config.model_dump(mode="json", exclude=None if config.lower else {"lower"})
+            # Left out where they are empty, so that earlier versions read models of one network without contexts.
+            empty = {name for name in ("lower", "context") if not getattr(config, name)}
+            values = config.model_dump(mode="json", exclude=empty)
             part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{folder / CONFIG}: cannot be written ({error.strerror or error})") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cmmulti.conditioning import NO_CONDITION, NULL_LABEL, Condition
 from cmmulti.config.checking import checked
+from cmmulti.contexts.scale import Context
 from cmmulti.errors import UserError
 from cmmulti.media import Media
 from cmmulti.modality import Assignment, Item, Modality
 from cmmulti.model import Model
 from cmmulti.noise import few_step_levels, karras
+from cmmulti.pipeline.conditioned import Conditioned
 from cmmulti.pipeline.folder import PipelineConfig, model_folder, read_folder, write_folder
 from cmmulti.pipeline.outcome import Outcome
 from cmmulti.pipeline.processes import gathered, my_share
@@ -26,7 +26,7 @@ from cmmulti.samplers.base import Callback, Sampler, Samples
 from cmmulti.samplers.named import sampler_named
 
 
-class Pipeline:
+class Pipeline(Conditioned):
     """Generate, edit and reconstruct with one model.
 
     Args:
@@ -78,19 +78,20 @@ class Pipeline:
         sampler: str | None = None,
         batch: int = 64,
         guidance: float | None = None,
+        context: Context | None = None,
     ) -> Samples:
         """Model tensors (n, C, *spatial) of ``seeds``, in order, in batches; shared out where Accelerate runs several
         processes. The samples depend on their seeds alone, not on batch or processes.
         """
         walker = self.sampler(sampler)
-        chosen = self.labels_for(seeds, labels)
+        chosen, contexts = self.labels_for(seeds, labels), self.contexts_for(seeds, context)
         mine = my_share(len(seeds))
         parts: list[Tensor] = []
         nfe = 0
         for first in range(mine.start, mine.stop, batch):
             part = slice(first, min(first + batch, mine.stop))
             randomness = SampleRandomness(seeds[part])
-            condition = self.condition(chosen[part], guidance)
+            condition = self.condition(chosen[part], guidance, None if contexts is None else contexts[part])
             samples = walker.sample(self.model, (len(randomness), *self.modality.shape), levels, randomness, condition)
             nfe = samples.nfe
             parts.append(samples.x)
@@ -106,6 +107,7 @@ class Pipeline:
         levels: Sequence[float] | None = None,
         sampler: str | None = None,
         guidance: float | None = None,
+        context: Context | None = None,
     ) -> Outcome:
         """Generate ``n`` items from seeds ``seed .. seed + n - 1``.
 
@@ -113,7 +115,9 @@ class Pipeline:
             steps: noise levels visited. levels: those levels themselves instead. label: one class for all; a model that
                 knows classes otherwise takes class ``seed mod classes``. sampler: one of ``cmmulti.samplers.named``; by
                 default ``multistep`` for a consistency model and ``heun`` for a teacher. guidance: weight of
-                classifier-free guidance, teachers only.
+                classifier-free guidance, for teachers and students that hear it. context: for a model that knows contexts,
+                in plain units: ``{"age": 60, "sex": 1}``, an array (tokens, features), or a file of contexts, whose
+                entries take turns as classes do; None is a sample of any context.
         """
         if n < 1:
             raise UserError(f"n: expected at least 1, got {n}")
@@ -121,7 +125,7 @@ class Pipeline:
         walked = list(levels) if levels is not None else self.levels(steps)
         labels = self.labels_for(seeds, None if label is None else [label] * n)
         began = time.perf_counter()
-        samples = self.generate(seeds, walked, labels, sampler, guidance=guidance)
+        samples = self.generate(seeds, walked, labels, sampler, guidance=guidance, context=context)
         items = [
             self.modality.decode(samples.x[i : i + 1].cpu(), None, SampleRandomness([s], "decode"))
             for i, s in enumerate(seeds)
@@ -152,6 +156,7 @@ class Pipeline:
         reference: str | Path | Item | None = None,
         levels: Sequence[float] | None = None,
         label: int | None = None,
+        context: Context | None = None,
         sampler: str = "multistep",
         callback: Callback | None = None,
     ) -> Outcome:
@@ -159,7 +164,8 @@ class Pipeline:
 
         Args:
             source: a file or a loaded item. task: its name; options: its own options, checked by the task.
-            reference: the right answer, for figures only. levels: noise levels in place of the task's own.
+            reference: the right answer, for figures only. levels: noise levels in place of the task's own. label, context:
+            of the item, as for :meth:`sample`.
         """
         if samples < 1:
             raise UserError(f"samples: expected at least 1, got {samples}")
@@ -173,7 +179,7 @@ class Pipeline:
         began = time.perf_counter()
         items, nfe = [], 0
         for s in seeds:
-            item, nfe = self._solve_one(assignment, s, walked, chosen, sampler, callback)
+            item, nfe = self._solve_one(assignment, s, walked, chosen, context, sampler, callback)
             items.append(item)
         seconds = time.perf_counter() - began
         truth = assignment.truth if reference is None else self._item(reference)
@@ -208,24 +214,21 @@ class Pipeline:
         """By default Heun for a teacher and multistep sampling for the others."""
         return name or ("heun" if self.model.role == "teacher" else "multistep")
 
-    def labels_for(self, seeds: Sequence[int], labels: Sequence[int | None] | None) -> list[int | None]:
-        """The class of each sample, checked; ``seed mod classes`` where nothing was asked for."""
-        classes = len(self.config.classes)
-        if labels is None:
-            return [s % classes if classes else None for s in seeds]
-        for label in labels:
-            if label is not None and not 0 <= label < max(classes, 0):
-                expected = f"0 to {classes - 1}" if classes else "none: this model knows no classes"
-                raise UserError(f"label: expected {expected}, got {label}")
-        return list(labels)
-
     def _solve_one(
-        self, assignment: Assignment, seed: int, levels: Sequence[float], label: int | None, sampler: str, callback: Any
+        self,
+        assignment: Assignment,
+        seed: int,
+        levels: Sequence[float],
+        label: int | None,
+        context: Context | None,
+        sampler: str,
+        callback: Any,
     ) -> tuple[Item, int]:
         parts = assignment.shape[0]
         randomness = SampleRandomness([(seed, part) for part in range(parts)] if parts > 1 else [seed])
         start = assignment.start(randomness.child("start")) if callable(assignment.start) else assignment.start
-        condition = self.condition(self.labels_for([seed] * parts, [label] * parts), None)
+        seeds = [seed] * parts
+        condition = self.condition(self.labels_for(seeds, [label] * parts), None, self.contexts_for(seeds, context))
         if start is not None and not levels:
             raise UserError("levels: expected at least one noise level, got none")
         samples = self.sampler(sampler).sample(
@@ -245,34 +248,6 @@ class Pipeline:
         if steps < 1:
             raise UserError(f"steps: expected at least 1, got {steps}")
         return list(assignment.levels(steps)) if assignment.levels is not None else self.levels(steps)
-
-    def condition(self, labels: Sequence[int | None], guidance: float | None = None) -> Condition:
-        """What the network is told of samples of these classes: these, and which of several modalities they are of."""
-        if guidance is not None:
-            self.check_guidance(guidance)
-        index = self.config.modality_index
-        modality = None if index is None else torch.full((len(labels),), index, dtype=torch.int64)
-        if not self.config.classes:
-            return NO_CONDITION if modality is None else Condition(modality=modality)
-        first = self.config.first_label
-        label = torch.tensor([NULL_LABEL if v is None else first + v for v in labels], dtype=torch.int64)
-        weight = None if guidance is None else torch.full((len(label),), guidance)
-        return Condition(label=label, guidance=weight, modality=modality)
-
-    @property
-    def can_be_guided(self) -> bool:
-        """Whether a guidance weight means something: to a teacher that knows classes, or a network that hears it."""
-        told = self.model.role == "teacher" or bool(self.config.network.settings.get("guided"))
-        return bool(self.config.classes) and told
-
-    def check_guidance(self, weight: float) -> None:
-        """Refuse a weight that the model cannot follow."""
-        if not math.isfinite(weight):
-            raise UserError(f"guidance: expected a finite weight, got {weight}")
-        if not self.config.classes:
-            raise UserError(f"guidance: expected none, got {weight:g}: this model knows no classes to be guided by")
-        if not self.can_be_guided:
-            raise UserError(f"guidance: expected none, got {weight:g}: this model is no denoising teacher")
 
     def _item(self, source: str | Path | Item) -> Item:
         return self.modality.load(Path(source)) if isinstance(source, (str, Path)) else source

@@ -86,7 +86,7 @@ def samples_stay_apart(case: NetworkCase) -> None:
 
 @check_network.check
 def hears_its_inputs(case: NetworkCase) -> None:
-    """x, time, label, context and time_next each change the output; a missing label is the null label."""
+    """x, time, label, context and time_next each change the output; a missing label or context is the null one."""
     network = case.awake()
     x, time, condition = case.inputs()
     base = network(x, time, condition)
@@ -100,7 +100,10 @@ def hears_its_inputs(case: NetworkCase) -> None:
         fail_unless(not torch.allclose(base, network(x, time, null)), "a dropped label is heard as a class")
         fail_unless(torch.equal(network(x, time, null), network(x, time, none)), "no label differs from the null label")
     if case.context_width:
-        fail_unless(not torch.allclose(base, network(x, time, condition.dropped())), "the context is not heard")
+        silent = network(x, time, Condition(label=condition.label, context=condition.dropped().context))
+        fail_unless(not torch.allclose(base, silent), "the context is not heard")
+        without = network(x, time, Condition(label=condition.label))
+        fail_unless(torch.allclose(silent, without, atol=1e-5), "no context differs from the null context")
     if case.two_times:
         one, two = network(x, time, condition, time), network(x, time, condition, time - 0.2)
         fail_unless(not torch.allclose(one, two, rtol=1e-4, atol=1e-6), "time_next is not heard")

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cmmulti import registry
-from cmmulti.conditioning import NO_CONDITION, Condition
+from cmmulti.conditioning import Condition
 from cmmulti.config import PieceConfig, RunConfig
+from cmmulti.contexts import ContextScale
 from cmmulti.errors import UserError
 from cmmulti.methods.base import Method
 from cmmulti.modality import Modality
@@ -19,8 +20,9 @@ from cmmulti.model import Model, evaluating
 from cmmulti.pipeline import Pipeline
 from cmmulti.pipeline.config import Piece, PipelineConfig
 from cmmulti.randomness import key
+from cmmulti.training.contexts import Contexts, contexts_of, with_width
 from cmmulti.training.data import Examples, measured_sigma_data
-from cmmulti.training.inheritance import fed_alike, inherited, settings_of, with_network_of
+from cmmulti.training.inheritance import copy_weights, settings_of, with_network_of
 from cmmulti.training.joint import JointExamples, JointOrder
 from cmmulti.training.order import Order
 from cmmulti.training.sources import (
@@ -49,6 +51,12 @@ class Parts:
     teacher: Model | None
     classes: dict[str, list[str]]
     shares: list[Share]
+    contexts: Contexts | None = None
+
+    @property
+    def scale(self) -> ContextScale | None:
+        """Of the contexts that the model takes, if it takes any."""
+        return None if self.contexts is None else self.contexts.scale
 
 
 def build(config: RunConfig) -> Parts:
@@ -58,6 +66,7 @@ def build(config: RunConfig) -> Parts:
         UserError: the data is not there or does not fit the network, or ``init`` is of another architecture or modality.
     """
     init = load_pipeline(config.init, config) if config.init else None
+    distilled = teacher_of(config, init)
     modality = build_modality(config)
     if init is not None:
         modality = adopted(modality, init.modality)
@@ -68,6 +77,9 @@ def build(config: RunConfig) -> Parts:
     config = measured(config.model_copy(update={"modality": PieceConfig.of(config.modality.name, settings)}))
     parts = shares(config)
     loaded = [training_examples(part.config, part.modality) for part in parts]
+    contexts = contexts_of(config, loaded[0].source, {"init": init, "teacher": distilled})
+    config = with_width(config, contexts)
+    loaded[0].contexts = None if contexts is None else contexts.of(loaded[0].source)
     classes = {
         part.name: class_names(part.classes, part.name, examples.source)
         for part, examples in zip(parts, loaded, strict=True)
@@ -76,17 +88,18 @@ def build(config: RunConfig) -> Parts:
         sigma_data = init.config.sigma_data if init is not None else _common([measured_sigma_data(e) for e in loaded])
         config = config.model_copy(update={"sigma_data": sigma_data})
     method = build_method(config)
-    model = build_model(config, method, parts[0], classes[parts[0].name])
+    scale = None if contexts is None else contexts.scale
+    model = build_model(config, method, parts[0], classes[parts[0].name], scale)
     for part in parts:
-        check_network(model, part.modality, method.tells_guidance)
-    if method.guided and not any(classes.values()):
+        check_network(model, part.modality, method.tells_guidance, scale)
+    if method.guided and not any(classes.values()) and scale is None:
         raise UserError("method.guidance: expected none: the network knows no classes (network.classes = 0)")
     if init is not None:
         copy_weights(init, model, config)
-    teacher = load_teacher(config, init)
+    teacher = None if distilled is None else frozen_teacher(config, distilled)
     firsts = [part.first_label if part.classes else None for part in parts]
     examples = JointExamples(loaded, firsts) if config.joint else loaded[0]
-    return Parts(config, modality, examples, method, model, teacher, classes, parts)
+    return Parts(config, modality, examples, method, model, teacher, classes, parts, contexts)
 
 
 def _common(deviations: Sequence[float]) -> float:
@@ -107,7 +120,9 @@ def adopted(modality: Modality, trained: Modality) -> Modality:
     return type(modality)(modality.settings.model_copy(update=theirs))
 
 
-def pipeline_config(config: RunConfig, method: Method, share: Share, classes: list[str]) -> PipelineConfig:
+def pipeline_config(
+    config: RunConfig, method: Method, share: Share, classes: list[str], context: ContextScale | None = None
+) -> PipelineConfig:
     """What ``config.json`` of the exported model will say, of one modality of the run."""
     sigma_data = config.sigma_data or 0.5
     form = method.parameterization(sigma_data)
@@ -124,30 +139,34 @@ def pipeline_config(config: RunConfig, method: Method, share: Share, classes: li
         evaluation_batch=EVALUATION_BATCH,
         modality_index=share.index,
         first_label=share.first_label,
+        context=context,
     )
 
 
-def build_model(config: RunConfig, method: Method, share: Share, classes: list[str]) -> Model:
+def build_model(
+    config: RunConfig, method: Method, share: Share, classes: list[str], context: ContextScale | None = None
+) -> Model:
     """The student with fresh weights that depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(key(config.trainer.seed, "init"))
-        return pipeline_config(config, method, share, classes).build_model()
+        return pipeline_config(config, method, share, classes, context).build_model()
 
 
-def check_network(model: Model, modality: Modality, guided: bool = False) -> None:
+def check_network(model: Model, modality: Modality, guided: bool = False, context: ContextScale | None = None) -> None:
     """One evaluation on silence, so that a network that cannot take these tensors is refused before the run begins.
 
-    ``guided``: it must also hear a guidance weight.
+    ``guided``: it must also hear a guidance weight; ``context``: and contexts of this shape.
 
     Raises:
         UserError: naming the shape and the network's own complaint.
     """
     x, time = torch.zeros(1, *modality.shape), torch.zeros(1)
-    weight = torch.ones(1, requires_grad=True)
-    condition = Condition(guidance=weight) if guided else NO_CONDITION
+    weight = torch.ones(1, requires_grad=True) if guided else None
+    said = None if context is None else torch.ones(1, context.tokens, context.width, requires_grad=True)
+    condition = Condition(context=said, guidance=weight)
     told = (time, condition, time) if model.role == "two-time" else (time, condition)
     try:
-        with evaluating(model), torch.set_grad_enabled(guided):
+        with evaluating(model), torch.set_grad_enabled(guided or context is not None):
             y = model.network(x, *told)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise UserError(f"network: does not take {modality.name} tensors of shape {modality.shape}: {error}") from error
@@ -156,8 +175,14 @@ def check_network(model: Model, modality: Modality, guided: bool = False) -> Non
             f"network: makes {tuple(y.shape[1:])} of {modality.name} tensors {modality.shape}; expected the same shape"
         )
     # A fresh network answers 0 to everything; whether it hears the weight shows in what its answer is made of.
-    if guided and torch.autograd.grad(y.sum(), weight, allow_unused=True)[0] is None:
+    if weight is not None and not _heard(y, weight):
         raise UserError("network: does not hear the guidance weight that this method tells; set network.guided = true")
+    if said is not None and not _heard(y, said):
+        raise UserError("network: does not hear the contexts of data.context; give it attention (network.attention)")
+
+
+def _heard(y: Tensor, told: Tensor) -> bool:
+    return torch.autograd.grad(y.sum(), told, allow_unused=True, retain_graph=True)[0] is not None
 
 
 def load_pipeline(name: str, config: RunConfig) -> Pipeline:
@@ -177,69 +202,21 @@ def load_pipeline(name: str, config: RunConfig) -> Pipeline:
     return pipeline
 
 
-def copy_weights(source: Pipeline, model: Model, config: RunConfig) -> None:
-    """Start ``model`` from the weights of ``source``.
-
-    A second time or a guidance weight that only the new network hears starts unheard, so that a student begins as what it
-    was made from.
-
-    Raises:
-        UserError: the networks differ otherwise, or mean another function by the same weights.
-    """
-    if inherited(model.network, source):
-        return
-    theirs, mine = source.model.network.state_dict(), model.network.state_dict()
-    unheard = new_inputs(source, config) if source.config.network.name == config.network.name else set()
-    wrong = [n for n in sorted(theirs.keys() | mine.keys()) if (n not in theirs or n not in mine) and n not in unheard]
-    wrong += [n for n in theirs if n in mine and theirs[n].shape != mine[n].shape]
-    if wrong or source.config.network.name != config.network.name:
-        where = f", first {wrong[0]}" if wrong else ""
-        raise UserError(
-            f"init = {config.init!r}: of another architecture ({len(wrong)} tensors differ{where}); "
-            f"its network is {source.config.network.name} {source.config.network.settings}"
-        )
-    forms = [source.config.parameterization.name, model.parameterization.kind]
-    # EDM's and the consistency form feed a network alike; any other pair differs in sign, time or process.
-    if not fed_alike(*forms):
-        hint = "; set method.form = edm" if "form" in config.method.settings and fed_alike(forms[0], "edm") else ""
-        raise UserError(
-            f"init = {config.init!r}: its network has the form {forms[0]!r}, expected {forms[1]!r} for method "
-            f"{config.method.name}: the same weights would be another function{hint or TRANSLATES}"
-        )
-    model.network.load_state_dict(theirs | {n: torch.zeros_like(mine[n]) for n in unheard if n in mine})
-
-
-TRANSLATES = "; network: {name: init} translates it"
-
-NEW_INPUTS = ("two_times", "guided")
-"""Settings of a network that add an input and change nothing else."""
-
-
-def new_inputs(source: Pipeline, config: RunConfig) -> set[str]:
-    """Names of the weights that ``source``'s network would gain by the inputs that only the new one has."""
-    piece = source.config.network
-    added = {k: True for k in NEW_INPUTS if config.network.settings.get(k) and not piece.settings.get(k)}
-    if not added:
-        return set()
-    with torch.random.fork_rng(devices=[]):
-        twin = registry.load("networks", piece.name)(**{**piece.settings, **added})
-    return set(twin.state_dict()) - set(source.model.network.state_dict())
-
-
-def load_teacher(config: RunConfig, init: Pipeline | None) -> Model | None:
-    """The frozen teacher: ``teacher``, or ``init`` for a method that needs one."""
+def teacher_of(config: RunConfig, init: Pipeline | None) -> Pipeline | None:
+    """What a student is taught by: ``teacher``, or ``init`` for a method that needs one."""
     if config.teacher is not None:
-        source: Pipeline | None = load_pipeline(config.teacher, config)
-    else:
-        source = init if registry.load("methods", config.method.name).needs_teacher else None
-    if source is None:
-        return None
+        return load_pipeline(config.teacher, config)
+    return init if registry.load("methods", config.method.name).needs_teacher else None
+
+
+def frozen_teacher(config: RunConfig, source: Pipeline) -> Model:
+    """Its model, refused where it was not trained on all that the student is to learn."""
     teacher = source.model
     if teacher.sigma_max < config.sigma_max * (1 - 1e-6):
         raise UserError(
             f"sigma_max = {config.sigma_max:g}: the teacher was trained up to {teacher.sigma_max:g}; expected no more"
         )
-    if build_method(config).guided and not source.config.classes:
+    if build_method(config).guided and not source.config.conditional:
         raise UserError("method.guidance: expected none: the teacher knows no classes to be guided by")
     return teacher.eval().requires_grad_(False)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import yaml
 
 from cmmulti.config import RunConfig
+from cmmulti.contexts import ContextScale
 from cmmulti.modality import Modality
 from cmmulti.model import Model
 from cmmulti.pipeline.folder import parameters
@@ -51,6 +52,7 @@ def model_card(
         "data": f"{config.data.name}, train split" + (f", {record.examples} examples" if record.examples else ""),
         **({"learned together with": ", ".join(joint)} if joint else {}),
         "classes": ", ".join(record.classes) or "none",
+        **({"context": told_of(record.context)} if record.context else {}),
         "method": f"{config.method.name} ({paper})",
         "network": f"{config.network.name}, {parameters(model)} parameters{_ranges(model)}",
         "steps": f"{step} of {config.trainer.max_steps}, {images} images in batches of {config.data.batch_size}",
@@ -72,6 +74,14 @@ def model_card(
         f"{_licence(config.data.name, record)}\n\n"
         "Research use. Not a medical device, and not a source of evidence about any person.\n"
     )
+
+
+def told_of(scale: ContextScale) -> str:
+    """What contexts a model takes: columns with means and deviations of its training part, or the shape of arrays."""
+    if not scale.names:
+        return scale.described
+    figures = zip(scale.names, scale.mean, scale.deviation, strict=True)
+    return ", ".join(f"{name} ({mean:g} +- {deviation:g} in training)" for name, mean, deviation in figures)
 
 
 def _ranges(model: Model) -> str:

@@ -21,13 +21,14 @@ REPLACEMENTS = 20
 
 
 class Batch(NamedTuple):
-    """Clean tensors (B, C, *spatial), labels (B,), where each came from (indices of the training set), and of a joint model
-    the index of the modality (B,)."""
+    """Clean tensors (B, C, *spatial), labels (B,), where each came from (indices of the training set), of a joint model the
+    index of the modality (B,), and where the data have them contexts (B, tokens, width)."""
 
     x: Tensor
     label: Tensor
     example: Tensor
     modality: Tensor | None = None
+    context: Tensor | None = None
 
 
 class BadBatch(NamedTuple):
@@ -36,8 +37,14 @@ class BadBatch(NamedTuple):
     reason: str
 
 
-Sample = tuple[Tensor, int, int] | tuple[Tensor, int, int, int]
-"""A tensor, its label and its index; of a joint model also the index of its modality."""
+class Sample(NamedTuple):
+    """A tensor, its label and its index; of a joint model also the index of its modality; its context (tokens, width)."""
+
+    x: Tensor
+    label: int
+    example: int
+    modality: int | None = None
+    context: Tensor | None = None
 
 
 class Examples(Dataset[Sample]):
@@ -45,11 +52,14 @@ class Examples(Dataset[Sample]):
 
     Args:
         source: the training set. seed: of the run. shape: (C, *spatial) expected. skip: replace an unreadable example by
-            another one, chosen by its place, instead of stopping.
+            another one, chosen by its place, instead of stopping. contexts: (n, tokens, width) or None.
     """
 
-    def __init__(self, source: TrainingSet, seed: int, shape: Sequence[int], skip: bool) -> None:
+    def __init__(
+        self, source: TrainingSet, seed: int, shape: Sequence[int], skip: bool, contexts: Tensor | None = None
+    ) -> None:
         self.source, self.seed, self.shape, self.skip = source, seed, tuple(shape), skip
+        self.contexts = contexts
         self._told: set[int] = set()
 
     def __len__(self) -> int:
@@ -60,7 +70,8 @@ class Examples(Dataset[Sample]):
         index = place.example
         for attempt in range(REPLACEMENTS):
             try:
-                return self.tensor(index, generator), int(self.source.labels[index]), index
+                context = None if self.contexts is None else self.contexts[index]
+                return Sample(self.tensor(index, generator), int(self.source.labels[index]), index, context=context)
             except UserError as error:
                 if not self.skip:
                     raise
@@ -94,12 +105,13 @@ def collate(samples: list[Sample] | BadBatch) -> Batch | BadBatch:
     """One batch of single examples."""
     if isinstance(samples, BadBatch):
         return samples
-    x, label, example, *modality = zip(*samples, strict=True)
+    x, label, example, modality, contexts = zip(*samples, strict=True)
     shapes = {tuple(t.shape) for t in x}
     if len(shapes) > 1:
         return BadBatch(f"data: examples of one batch have different shapes, {', '.join(map(str, sorted(shapes)))}")
-    told = torch.tensor(modality[0]) if modality else None
-    return Batch(torch.stack(x), torch.tensor(label), torch.tensor(example), told)
+    told = None if modality[0] is None else torch.tensor(modality)
+    context = None if contexts[0] is None else torch.stack(contexts)
+    return Batch(torch.stack(x), torch.tensor(label), torch.tensor(example), told, context)
 
 
 class RunData(LightningDataModule):

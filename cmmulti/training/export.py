@@ -19,7 +19,7 @@ from cmmulti.training import checkpoint, snapshots
 from cmmulti.training.build import build_method, load_pipeline, pipeline_config
 from cmmulti.training.callbacks.log_file import read
 from cmmulti.training.card import model_card
-from cmmulti.training.folder import CONFIG, LOG, RunRecord, read_record
+from cmmulti.training.folder import CONFIG, LOG, RECORD, RunRecord, read_record
 from cmmulti.training.module import TrainingModule
 from cmmulti.training.quiet import say
 from cmmulti.training.sharding import whole
@@ -69,7 +69,9 @@ def export(
     path, state = found
     share = share_called(config, modality)
     classes = record.joint_classes.get(share.name, record.classes)
-    settings = pipeline_config(config, method, share, classes).model_copy(update={"name": out.name})
+    if config.data.context is not None and record.context is None:
+        raise UserError(f"{run / RECORD}: holds no scale of contexts; expected the file as the run wrote it")
+    settings = pipeline_config(config, method, share, classes, record.context).model_copy(update={"name": out.name})
     model = settings.build_model()
     chosen = profile or config.ema.export or "raw"
     try:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from cmmulti.config import PieceConfig, RunConfig, read_yaml, resolve, to_yaml
 from cmmulti.config.resolve import NETWORK_OF_INIT
+from cmmulti.contexts import ContextScale
 from cmmulti.errors import UserError
 from cmmulti.files import replacing
 from cmmulti.training import checkpoint, snapshots
@@ -17,14 +18,14 @@ from cmmulti.training import checkpoint, snapshots
 CONFIG, RECORD, LOG = "config.yaml", "run.json", "log.csv"
 
 MAY_CHANGE = ("trainer.max_steps", "trainer.threads", "trainer.compile", "trainer.nonfinite", "checkpoint", "preview",
-              "validation", "log", "data.root", "data.workers", "ema.snapshots")  # fmt: skip
+              "validation", "log", "data.root", "data.workers", "data.context", "ema.snapshots")  # fmt: skip
 """What a resumed run may say differently; all else would make it another run."""
 
 
 class RunRecord(BaseModel):
     """Facts for the card: the command, the machine, classes and sizes, and whose data were used on which terms.
 
-    ``joint_classes``: of the further modalities of a joint model, by name.
+    ``joint_classes``: of the further modalities of a joint model, by name. ``context``: what contexts it takes.
     """
 
     command: str = ""
@@ -36,6 +37,7 @@ class RunRecord(BaseModel):
     version: str = ""
     licence: str = ""
     attribution: str = ""
+    context: ContextScale | None = None
 
 
 def check(out: Path, resume: bool) -> None:
@@ -89,6 +91,10 @@ def same_run(out: Path, config: RunConfig) -> RunConfig:
         config = config.model_copy(update={"sigma_data": stored.sigma_data})
     if config.network.name == NETWORK_OF_INIT:
         config = config.model_copy(update={"network": stored.network})
+    if config.data.context is not None and not config.network.settings.get("context_width"):
+        filled = {k: v for k, v in stored.network.settings.items() if k == "context_width"}
+        piece = PieceConfig.of(config.network.name, config.network.settings | filled)
+        config = config.model_copy(update={"network": piece})
     now, before = config.modality, stored.modality
     if now.name == before.name:
         measured = {k: before.settings.get(k) for k, v in now.settings.items() if v is None}
@@ -107,6 +113,12 @@ def same_run(out: Path, config: RunConfig) -> RunConfig:
         told = "; ".join(f"{k} = {says.get(k)!r}, expected {was.get(k)!r}" for k in wrong)
         raise UserError(f"{out / CONFIG}: --resume with another config than the run began with: {told}")
     return config
+
+
+def same_contexts(out: Path, context: ContextScale | None) -> None:
+    """Refuse a resumed run whose file of contexts has changed."""
+    if (out / RECORD).is_file() and read_record(out).context != context:
+        raise UserError(f"{out}: --resume with data.context of other columns, means or deviations than the run began with")
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

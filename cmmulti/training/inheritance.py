@@ -5,16 +5,25 @@ from __future__ import annotations
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
+from cmmulti import registry
 from cmmulti.config import PieceConfig, RunConfig
 from cmmulti.config.resolve import NETWORK_OF_INIT
+from cmmulti.errors import UserError
+from cmmulti.model import Model
 from cmmulti.nn.translated import Translated
 from cmmulti.parameterization import Parameterization
 from cmmulti.pipeline import Pipeline
 
 FED_ALIKE = {"edm": "edm", "consistency": "edm"}
 """Parameterizations whose networks have the same input, time and target."""
+
+TRANSLATES = "; network: {name: init} translates it"
+
+NEW_INPUTS = ("two_times", "guided")
+"""Settings of a network that add an input and change nothing else."""
 
 
 def fed_alike(first: str, second: str) -> bool:
@@ -42,6 +51,49 @@ def with_network_of(config: RunConfig, init: Pipeline, form: Parameterization) -
         },
     )
     return config.model_copy(update={"network": piece})
+
+
+def copy_weights(source: Pipeline, model: Model, config: RunConfig) -> None:
+    """Start ``model`` from the weights of ``source``.
+
+    A second time or a guidance weight that only the new network hears starts unheard, so that a student begins as what it
+    was made from.
+
+    Raises:
+        UserError: the networks differ otherwise, or mean another function by the same weights.
+    """
+    if inherited(model.network, source):
+        return
+    theirs, mine = source.model.network.state_dict(), model.network.state_dict()
+    unheard = new_inputs(source, config) if source.config.network.name == config.network.name else set()
+    wrong = [n for n in sorted(theirs.keys() | mine.keys()) if (n not in theirs or n not in mine) and n not in unheard]
+    wrong += [n for n in theirs if n in mine and theirs[n].shape != mine[n].shape]
+    if wrong or source.config.network.name != config.network.name:
+        where = f", first {wrong[0]}" if wrong else ""
+        raise UserError(
+            f"init = {config.init!r}: of another architecture ({len(wrong)} tensors differ{where}); "
+            f"its network is {source.config.network.name} {source.config.network.settings}"
+        )
+    forms = [source.config.parameterization.name, model.parameterization.kind]
+    # EDM's and the consistency form feed a network alike; any other pair differs in sign, time or process.
+    if not fed_alike(*forms):
+        hint = "; set method.form = edm" if "form" in config.method.settings and fed_alike(forms[0], "edm") else ""
+        raise UserError(
+            f"init = {config.init!r}: its network has the form {forms[0]!r}, expected {forms[1]!r} for method "
+            f"{config.method.name}: the same weights would be another function{hint or TRANSLATES}"
+        )
+    model.network.load_state_dict(theirs | {n: torch.zeros_like(mine[n]) for n in unheard if n in mine})
+
+
+def new_inputs(source: Pipeline, config: RunConfig) -> set[str]:
+    """Names of the weights that ``source``'s network would gain by the inputs that only the new one has."""
+    piece = source.config.network
+    added = {k: True for k in NEW_INPUTS if config.network.settings.get(k) and not piece.settings.get(k)}
+    if not added:
+        return set()
+    with torch.random.fork_rng(devices=[]):
+        twin = registry.load("networks", piece.name)(**{**piece.settings, **added})
+    return set(twin.state_dict()) - set(source.model.network.state_dict())
 
 
 def inherited(network: nn.Module, init: Pipeline) -> bool:

@@ -82,7 +82,7 @@ class JointExamples(Examples):
         which, own = self.all.whose(place.example)
         x, _, used = self.parts[which][Place(place.epoch, own)][:3]
         index = used + self.all.firsts[which]
-        return x, int(self.all.labels[index]), index, which
+        return Sample(x, int(self.all.labels[index]), index, which)
 
 
 def _shifted(labels: Tensor, first: int | None) -> Tensor:

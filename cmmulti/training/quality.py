@@ -28,11 +28,18 @@ ROUGHEST = 0.9
 
 
 class HeldOut(NamedTuple):
-    """Clean items ``x`` (n, C, *spatial) in model space, their ``label`` (n,), and noise (n, C, *spatial) for each."""
+    """Clean items ``x`` (n, C, *spatial) in model space, their ``label`` (n,), noise (n, C, *spatial) for each, and their
+    ``context`` (n, tokens, width) where they have any."""
 
     x: Tensor
     label: Tensor
     noise: Tensor
+    context: Tensor | None = None
+
+    def condition(self, conditional: bool, device: torch.device) -> Condition:
+        """What a network is told of them: contexts, and labels if it knows classes (``conditional``)."""
+        known = conditional and bool((self.label != NULL_LABEL).any())
+        return Condition(label=self.label if known else None, context=self.context).to(device)
 
 
 def held_out(examples: Examples, n: int) -> HeldOut:
@@ -48,7 +55,8 @@ def held_out(examples: Examples, n: int) -> HeldOut:
     drawn = [torch.Generator().manual_seed(key("validation", i)) for i in chosen]
     x = torch.stack([examples.tensor(i, g) for i, g in zip(chosen, drawn, strict=True)])
     noise = SampleRandomness(chosen, "validation").normal(x.shape)
-    return HeldOut(x, examples.source.labels[torch.tensor(chosen)], noise)
+    contexts = None if examples.contexts is None else examples.contexts[chosen]
+    return HeldOut(x, examples.source.labels[torch.tensor(chosen)], noise, contexts)
 
 
 def errors(model: Model, items: HeldOut, conditional: bool, sigma_data: float, low: float, high: float) -> dict[str, float]:
@@ -65,7 +73,7 @@ def errors(model: Model, items: HeldOut, conditional: bool, sigma_data: float, l
     x0, told = items.x.to(device), sigma.to(device)
     with torch.no_grad(), evaluating(model):
         noisy = torch.addcmul(x0, expand(told, x0), items.noise.to(device))
-        estimate = model.endpoint(noisy, told, condition(items.label, conditional, device))
+        estimate = model.endpoint(noisy, told, items.condition(conditional, device))
         apart = (estimate - x0).square().flatten(1).mean(1).double().cpu()
     weighted = apart * (sigma.double() ** 2 + sigma_data**2) / (sigma.double() * sigma_data) ** 2
     found = {f"error_{name}": weighted[place == i] for i, (name, _) in enumerate(ranges)}
@@ -95,7 +103,7 @@ def generated(model: Model, items: HeldOut, conditional: bool, levels: Sequence[
     n = min(TEACHER_SAMPLES, len(items.x)) if few else len(items.x)
     chosen = [i * len(items.x) // n for i in range(n)]
     label = items.label[torch.tensor(chosen)]
-    start, told = (n, *items.x.shape[1:]), condition(label, conditional, model.device)
+    start, told = (n, *items.x.shape[1:]), items.condition(conditional, model.device)[torch.tensor(chosen)]
     sampler = Euler() if teacher else Multistep()
     x = sampler.sample(model, start, walked, SampleRandomness(range(n), "validation"), told).x.float().cpu()
     if not bool(x.isfinite().all()):
@@ -136,8 +144,3 @@ def energy_distance(a: Tensor, b: Tensor) -> float:
     between = torch.cdist(a, b).mean()
     inner = [torch.pdist(v).mean() for v in (a, b)]
     return float((2 * between - inner[0] - inner[1]) / inner[1])  # nan of a single row
-
-
-def condition(label: Tensor, conditional: bool, device: torch.device) -> Condition:
-    """The labels of items, for a network that knows classes."""
-    return Condition(label=label.to(device)) if conditional and bool((label != NULL_LABEL).any()) else Condition()

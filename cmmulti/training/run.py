@@ -55,6 +55,8 @@ def train(config: RunConfig, out: Path, resume: bool = False, command: str = "")
     if resume:
         config = folder.same_run(out, config)
     parts = build(config)
+    if resume:
+        folder.same_contexts(out, parts.scale)
     config = parts.config
     begin = Begin(out if resume else None)
     data = RunData(parts.examples, order_of(parts), config.trainer.max_steps, config.data.workers, begin.step)
@@ -115,7 +117,9 @@ def _told() -> Iterator[None]:
 def _callbacks(parts: Parts, begin: Begin, data: RunData, out: Path) -> Sequence[Callback]:
     """In the order in which they are called: nothing is logged or saved before it was found finite."""
     log = Log(out)
-    shown = {p.name: pipeline_config(parts.config, parts.method, p, parts.classes[p.name]) for p in parts.shares}
+    shown = {
+        p.name: pipeline_config(parts.config, parts.method, p, parts.classes[p.name], parts.scale) for p in parts.shares
+    }
     average = Average(shown[parts.shares[0].name])
     validation = Validation(out, parts, average, log)
     return [
@@ -127,7 +131,15 @@ def _callbacks(parts: Parts, begin: Begin, data: RunData, out: Path) -> Sequence
         Checkpoints(out),
         validation,
         *(
-            Previews(out, part.modality, shown[part.name], average, log, part.name if parts.config.joint else "")
+            Previews(
+                out,
+                part.modality,
+                shown[part.name],
+                average,
+                log,
+                part.name if parts.config.joint else "",
+                parts.examples.contexts,
+            )
             for part in parts.shares
         ),
         Progress(log, validation),
@@ -148,4 +160,5 @@ def record_of(parts: Parts, command: str) -> folder.RunRecord:
         version=version("cmmulti"),
         licence=parts.examples.source.licence,
         attribution=parts.examples.source.attribution,
+        context=parts.scale,
     )

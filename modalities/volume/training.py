@@ -97,6 +97,11 @@ class VolumeSet(TrainingSet):
         return volume if self.settings.dims == 3 else layout(volume, self.settings).one_slice(volume, k)
 
     @property
+    def files(self) -> Sequence[str]:
+        keys = list(self.scans)
+        return [keys[i] for i, _ in self._places]
+
+    @property
     def cases(self) -> Sequence[str]:
         return list(self.scans)
 

@@ -11,7 +11,7 @@ import torch
 
 from cmmulti.config import RunConfig
 from cmmulti.errors import UserError
-from cmmulti.training.data import BadBatch, Batch, Examples, collate, measured_sigma_data
+from cmmulti.training.data import BadBatch, Batch, Examples, Sample, collate, measured_sigma_data
 from cmmulti.training.order import Place
 from cmmulti.training.run import train
 
@@ -71,7 +71,7 @@ def test_a_tensor_of_another_shape_is_named(toy: ModuleType) -> None:
     examples = Examples(toy.ToySet(8), 0, (2, 8), skip=False)
     with pytest.raises(UserError, match=r"toy-2\.bin: tensor of shape \(1, 8\); expected \(2, 8\)"):
         examples.tensor(2, None)
-    mixed = collate([(torch.zeros(1, 8), 0, 0), (torch.zeros(1, 4), 0, 1)])
+    mixed = collate([Sample(torch.zeros(1, 8), 0, 0), Sample(torch.zeros(1, 4), 0, 1)])
     assert isinstance(mixed, BadBatch)
     assert "different shapes" in mixed.reason
 

@@ -9,7 +9,7 @@ from cmmulti.errors import UserError
 from cmmulti.model import Model
 from cmmulti.nn.unet import UNet
 from cmmulti.parameterization import KINDS
-from cmmulti.training.build import copy_weights
+from cmmulti.training.inheritance import copy_weights
 
 SETTINGS = {"dims": 2, "channels": [8, 8]}
 

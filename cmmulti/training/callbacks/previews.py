@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 from pytorch_lightning import Trainer
+from torch import Tensor
 
 from cmmulti.errors import UserError
 from cmmulti.files import replacing
@@ -30,15 +31,23 @@ class Previews(AfterStep):
 
     Args:
         folder: of the run. config: of the exported model, for this modality. name: of one of several modalities, which
-            then has a folder of its own.
+            then has a folder of its own. contexts: of training items, which take turns as classes do.
     """
 
     def __init__(
-        self, folder: Path, modality: Modality, config: PipelineConfig, average: Average, log: Log, name: str = ""
+        self,
+        folder: Path,
+        modality: Modality,
+        config: PipelineConfig,
+        average: Average,
+        log: Log,
+        name: str = "",
+        contexts: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.folder, self.tag = folder / "previews" / name, f"preview/{name}/" if name else "preview/"
         self.modality, self.config, self.average, self.log_rows = modality, config, average, log
+        self.contexts = contexts
 
     def after_step(self, trainer: Trainer, module: TrainingModule) -> None:
         every = module.config.preview.every_steps
@@ -62,7 +71,7 @@ class Previews(AfterStep):
                 (1, *self.modality.shape),
                 pipeline.levels(steps),
                 SampleRandomness([seed]),
-                pipeline.condition(pipeline.labels_for([seed], None)),
+                pipeline.condition(pipeline.labels_for([seed], None), None, self._context(seed)),
             )
             decoded = self.modality.decode(samples.x.cpu(), None, SampleRandomness([seed], "decode"))
             panels[f"seed {seed}"] = decoded
@@ -72,6 +81,9 @@ class Previews(AfterStep):
             self._keep(media, f"step-{module.step:08d}-{steps}steps", f"{self.tag}{steps}steps", module.step)
         except OSError as error:
             raise UserError(f"{self.folder}: cannot write previews ({error.strerror or error})") from error
+
+    def _context(self, seed: int) -> Tensor | None:
+        return None if self.contexts is None else self.contexts[seed % len(self.contexts)][None]
 
     def _keep(self, media: Sequence[Media], name: str, tag: str, step: int) -> None:
         """One picture of all pictures, and each sound, as files and in TensorBoard."""

@@ -88,7 +88,9 @@ class Validation(AfterStep):
             return None
         try:
             source = self.parts.modality.dataset(data_source(config), "val")
-            return held_out(Examples(source, config.trainer.seed, mine.shape, skip=False), config.validation.n)
+            contexts = None if self.parts.contexts is None else self.parts.contexts.of(source)
+            examples = Examples(source, config.trainer.seed, mine.shape, skip=False, contexts=contexts)
+            return held_out(examples, config.validation.n)
         except UserError as error:
             say(f"no held-out items, so quality is not measured: {error}")
             return None

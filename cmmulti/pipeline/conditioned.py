@@ -1,0 +1,80 @@
+"""What a pipeline tells its network: classes, contexts, a guidance weight, which of several modalities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from cmmulti.conditioning import NULL_LABEL, Condition
+from cmmulti.contexts.scale import Context
+from cmmulti.errors import UserError
+from cmmulti.model import Model
+from cmmulti.pipeline.config import PipelineConfig
+
+
+class Conditioned:
+    """The part of a pipeline that turns what users ask for into conditions of its model."""
+
+    model: Model
+    config: PipelineConfig
+
+    def labels_for(self, seeds: Sequence[int], labels: Sequence[int | None] | None) -> list[int | None]:
+        """The class of each sample, checked; ``seed mod classes`` where nothing was asked for."""
+        classes = len(self.config.classes)
+        if labels is None:
+            return [s % classes if classes else None for s in seeds]
+        for label in labels:
+            if label is not None and not 0 <= label < max(classes, 0):
+                expected = f"0 to {classes - 1}" if classes else "none: this model knows no classes"
+                raise UserError(f"label: expected {expected}, got {label}")
+        return list(labels)
+
+    def contexts_for(self, seeds: Sequence[int], context: Context | None) -> Tensor | None:
+        """The context of each sample (n, tokens, width) as the network is told it; None where nothing was asked for.
+
+        Of several, as a file may hold, a sample has number ``seed mod count``.
+        """
+        if context is None:
+            return None
+        if self.config.context is None:
+            raise UserError("context: expected none: this model knows no contexts")
+        given = self.config.context.given(context)
+        return given[torch.tensor([s % len(given) for s in seeds], dtype=torch.int64)]
+
+    def condition(
+        self, labels: Sequence[int | None], guidance: float | None = None, contexts: Tensor | None = None
+    ) -> Condition:
+        """What the network is told of samples of these classes and contexts, and which of several modalities they are of.
+
+        ``contexts`` (n, tokens, width) are those of :meth:`contexts_for`.
+        """
+        n, index, first = len(labels), self.config.modality_index, self.config.first_label
+        if guidance is not None:
+            self.check_guidance(guidance)
+            if not self.config.classes and contexts is None:
+                raise UserError(f"guidance: {guidance:g} without a context to be guided by; expected a context beside it")
+        known = [NULL_LABEL if v is None else first + v for v in labels]
+        return Condition(
+            label=torch.tensor(known, dtype=torch.int64) if self.config.classes else None,
+            context=contexts,
+            guidance=None if guidance is None else torch.full((n,), guidance),
+            modality=None if index is None else torch.full((n,), index, dtype=torch.int64),
+        )
+
+    @property
+    def can_be_guided(self) -> bool:
+        """Whether a guidance weight means something: to a teacher that knows conditions, or a network that hears it."""
+        told = self.model.role == "teacher" or bool(self.config.network.settings.get("guided"))
+        return self.config.conditional and told
+
+    def check_guidance(self, weight: float) -> None:
+        """Refuse a weight that the model cannot follow."""
+        if not math.isfinite(weight):
+            raise UserError(f"guidance: expected a finite weight, got {weight}")
+        if not self.config.conditional:
+            raise UserError(f"guidance: expected none, got {weight:g}: this model knows no classes to be guided by")
+        if not self.can_be_guided:
+            raise UserError(f"guidance: expected none, got {weight:g}: this model is no denoising teacher")
