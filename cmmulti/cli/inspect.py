@@ -11,8 +11,8 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser(
         "inspect",
         help="say what a file or folder is",
-        description="Say what a file or folder is: a model, a run, a checkpoint, a config, results, or data that an "
-        "installed modality reads. It is read whole and checked. Without PATH: what is installed.",
+        description="Say what a file or folder is: a model, a run, a checkpoint, a config, results, a comparison, or data "
+        "that an installed modality reads. It is read whole and checked. Without PATH: what is installed.",
     )
     parser.add_argument("path", nargs="?", metavar="PATH", help="a file, a folder, or the name of a shipped model")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -48,12 +48,24 @@ def _holds_any(pattern: str) -> Callable[[Path], bool]:
     return lambda folder: any(folder.glob(pattern))
 
 
+def _compares(path: Path) -> bool:
+    """Whether a YAML file is of the kind that ``compare`` takes; one that cannot be read is refused as a run's config is."""
+    from cmmulti.config import read_yaml
+
+    try:
+        return path.suffix.lower() in (".yaml", ".yml") and not read_yaml(path).keys().isdisjoint(("cells", "methods"))
+    except UserError:
+        return False
+
+
 def _ends(*suffixes: str) -> Callable[[Path], bool]:
     return lambda path: path.name.lower().endswith(suffixes)
 
 
 # Which module and function describes what; a module is imported when it is needed, since training takes seconds.
 _FOLDERS: list[tuple[Callable[[Path], bool], str, str]] = [
+    # Before results: a comparison's folder has both.
+    (_holds("comparison.json"), "comparisons", "folder"),
     (_holds("results.json"), "results", "folder"),
     (_holds("config.json"), "models", "model"),
     (_holds("model.safetensors"), "models", "model"),
@@ -66,8 +78,10 @@ _FILES: list[tuple[Callable[[Path], bool], str, str]] = [
     (lambda path: path.name == "model.safetensors", "models", "weights_of_model"),
     (_ends(".safetensors"), "models", "weights"),
     (lambda path: path.name == "run.json", "runs", "record"),
+    (lambda path: path.name == "comparison.json", "comparisons", "file"),
     (_ends(".json"), "models", "config"),
     (_ends(".csv"), "runs", "table"),
+    (_compares, "comparisons", "config"),
     (_ends(".yaml", ".yml"), "runs", "config"),
     (_ends(".ckpt"), "runs", "checkpoint_file"),
 ]

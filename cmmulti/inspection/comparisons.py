@@ -1,0 +1,52 @@
+"""Comparisons: their configs, and how far one got."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cmmulti.comparison.reader import load_plan
+from cmmulti.comparison.summary import COMPARISON
+from cmmulti.errors import UserError
+
+
+def config(path: Path) -> dict[str, Any]:
+    """The YAML config of a comparison, checked as ``compare`` checks it."""
+    plan = load_plan(path)
+    return {
+        "kind": "comparison config",
+        "path": str(path),
+        "title": plan.config.title,
+        "budget": plan.config.budget.told,
+        "methods": list(plan.config.methods),
+        "cells": [cell.name for cell in plan.cells],
+        "trainings": [entry.name for _, entry in plan.entries],
+    }
+
+
+def folder(path: Path) -> dict[str, Any]:
+    """The folder of a comparison: every model with its status, cell by cell."""
+    return file(path / COMPARISON)
+
+
+def file(path: Path) -> dict[str, Any]:
+    """``comparison.json``.
+
+    Raises:
+        UserError: it is not what ``compare`` writes.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        cells = {
+            str(name): {str(method): str(model["status"]) for method, model in cell["models"].items()}
+            for name, cell in found["cells"].items()
+        }
+        facts = {"title": found["title"], "budget": found["budget"], "seed": found["seed"], "version": found["version"]}
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read as the record of a comparison ({error})") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: damaged record of a comparison ({error!r}); expected what `cmmulti compare` writes"
+        ) from error
+    return {"kind": "comparison", "path": str(path.parent), **facts, "models": cells}
