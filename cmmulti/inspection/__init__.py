@@ -49,7 +49,7 @@ def _holds_any(pattern: str) -> Callable[[Path], bool]:
 
 
 def _compares(path: Path) -> bool:
-    """Whether a YAML file is of the kind that ``compare`` takes; one that cannot be read is refused as a run's config is."""
+    """Whether a YAML file is of the kind that ``compare`` takes; one that cannot be read is left to the reader of runs."""
     from cmmulti.config import read_yaml
 
     try:
