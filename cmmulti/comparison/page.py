@@ -104,7 +104,7 @@ def _numbers(each: Standing, key: str) -> str:
 
 def _number(row: dict[str, object], key: str) -> str:
     metrics = row.get("metrics")
-    value = metrics.get(key) if isinstance(metrics, dict) else row.get(key)
+    value = metrics[key] if isinstance(metrics, dict) and key in metrics else row.get(key)
     value = value[0] if isinstance(value, list) else value
     if key == "seconds" and isinstance(value, float):
         return f"{value:.2g}"

@@ -163,7 +163,10 @@ def test_a_task_in_place_of_samples(file: Writer) -> None:
     cell = summary(Path("out"))["cells"]["waves"]
     assert [row["nfe"] for row in cell["models"]["ict"]["rows"]] == [1]
     assert cell["beside"][0]["name"] == "silence"
-    media = read_results(Path("out")).sections[-1].media
+    shown = read_results(Path("out")).sections
+    costs = next(s for s in shown if s.title == "Cost").tables[0]
+    assert [float(str(row[-1])) > 0 for row in costs.rows] == [True, True]  # seconds a case
+    media = shown[-1].media
     assert [m.caption.partition(" · ")[0] for m in media] == ["silence", "ict, 1 NFE", "teacher, 2 NFE"]
 
 
