@@ -25,6 +25,22 @@ def test_dropping_without_a_mask_forgets_all():
     assert NO_CONDITION.dropped() == NO_CONDITION
 
 
+def test_a_context_may_be_forgotten_apart_from_the_label():
+    drop = torch.tensor([True, True, False])
+    got = full().dropped(drop, ~drop)
+    assert got.label.tolist() == [NULL_LABEL, NULL_LABEL, 3]
+    assert got.context.flatten(1).abs().sum(1).gt(0).tolist() == [True, True, False]
+    assert got.unconditional(torch.zeros(3, 1)).tolist() == [False] * 3
+
+
+def test_what_lost_all_that_it_was_given_is_unconditional():
+    x, drop = torch.zeros(3, 1), torch.tensor([True, False, True])
+    assert full().dropped(drop).unconditional(x).tolist() == drop.tolist()
+    assert Condition(context=full().dropped(drop).context).unconditional(x).tolist() == drop.tolist()
+    assert Condition(label=full().dropped(drop).label).unconditional(x).tolist() == drop.tolist()
+    assert NO_CONDITION.unconditional(x).tolist() == [False] * 3
+
+
 def test_a_condition_is_a_tree_of_tensors():
     leaves, spec = pytree.tree_flatten(full())
     again = pytree.tree_unflatten(leaves, spec)
