@@ -15,7 +15,8 @@ SMALL = 16
 
 
 class UnclaimedError(UserError):
-    """Raised by ``Modality.describe`` for a whole file of another's: of the right suffix, but with other things in it."""
+    """Raised by ``Modality.describe`` for a whole file of another's: of the right suffix, but with other things in it; and
+    for a folder that is no item of its."""
 
 
 def facts(item: Any) -> dict[str, Any]:

@@ -187,6 +187,8 @@ class Modality(ABC):
     """Of the files that :meth:`save` writes for generated items, with the dot."""
     suffixes: ClassVar[tuple[str, ...]] = ()
     """Of the files that the adapter reads, lower case, with the dot."""
+    folder_items: ClassVar[bool] = False
+    """Whether a folder can be one item, such as the slices of a scan."""
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings

@@ -44,17 +44,25 @@ def file(path: Path) -> dict[str, Any]:
 
 
 def folder(path: Path) -> dict[str, Any]:
-    """A folder of data: one item that is a folder itself (a DICOM series), or files to train on."""
+    """A folder of data: one item that is a folder itself (a DICOM series), or files to train on.
+
+    Where it looks like an item and is none, such as a series that lacks a slice, ``not_one_item`` says why.
+    """
     adapters = _adapters()
+    reasons = []
+    for adapter in adapters:
+        if adapter.folder_items:
+            try:
+                return {"kind": adapter.name, "path": str(path), **adapter.describe(path)}
+            except UnclaimedError:
+                continue
+            except UserError as error:
+                reasons.append(error)
     counts = _counted((p.name for p in path.rglob("*") if p.is_file()), adapters)
     if counts:
-        return {"kind": "folder of data", "path": str(path), "files": counts}
-    for adapter in adapters:
-        try:
-            return {"kind": adapter.name, "path": str(path), **adapter.describe(path)}
-        except UserError:
-            continue
-    raise _unknown(path, adapters)
+        told = {"not_one_item": "; ".join(map(str, reasons))} if reasons else {}
+        return {"kind": "folder of data", "path": str(path), "files": counts, **told}
+    raise reasons[0] if reasons else _unknown(path, adapters)
 
 
 def _archive(path: Path, adapters: list[Modality]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ class VolumeModality(Modality):
     tasks = TASKS
     extension = ".nii.gz"
     suffixes = (".nii", ".nii.gz", ".dcm", ".npz")
+    folder_items = True
     settings: VolumeSettings
 
     @property
@@ -52,7 +54,11 @@ class VolumeModality(Modality):
         return files.load(path)
 
     def describe(self, path: Path) -> dict[str, Any]:
-        """A scan; or measured k-space or a sinogram (``.npz``)."""
+        """A scan; or measured k-space or a sinogram (``.npz``). Of folders, those of a single series are claimed."""
+        if path.is_dir():
+            scans = list(islice(files.find(path), 2))
+            if len(scans) != 1 or not scans[0].is_dir():
+                raise UnclaimedError(f"{path}: not the folder of one DICOM series")
         if path.suffix.lower() != ".npz":
             return facts(self.load(path))
         names = array_names(path)

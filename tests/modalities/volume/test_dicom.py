@@ -13,6 +13,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import generate_uid
 
 from cmmulti.errors import UserError
+from cmmulti.inspection import inspect
 from modalities.volume import files
 from modalities.volume.geometry import Layout
 
@@ -246,3 +247,23 @@ def test_scans_below_a_folder_are_found_in_order(tmp_path, ct):
     # A folder without DICOM files of its own stands for what lies below it: here two copies of one series.
     with pytest.raises(UserError, match="same place"):
         files.load(tmp_path)
+
+
+def test_inspect_describes_a_series_and_says_what_is_wrong_with_one(tmp_path, ct):
+    whole = inspect(write_series(tmp_path / "whole", ct, stack(4)))
+    assert (whole["kind"], whole["data"]["shape"], whole["voxel_mm"][2]) == ("ct", [12, 16, 4], 5.0)
+    gap = inspect(write_series(tmp_path / "gap", ct, [p for i, p in enumerate(stack(6)) if i != 3]))
+    assert (gap["kind"], gap["files"]) == ("folder of data", {"volume": 5})
+    assert "unequal slice spacing" in gap["not_one_item"]
+    several = inspect(tmp_path)
+    assert (several["kind"], several["files"], "not_one_item" in several) == ("folder of data", {"volume": 9}, False)
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for number, file in enumerate((tmp_path / "whole").iterdir()):
+        (bare / f"IM{number}").write_bytes(file.read_bytes())
+    assert inspect(bare)["data"]["shape"] == [12, 16, 4]
+    (bare / "IM0").unlink()
+    (bare / "IM1").unlink()
+    (bare / "IM2").write_bytes((bare / "IM3").read_bytes())
+    with pytest.raises(UserError, match="same place"):
+        inspect(bare)
