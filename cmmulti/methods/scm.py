@@ -81,9 +81,11 @@ class SCT(Method):
             with randomness.dropout(x0.device):
                 return self.output(model, x, t, condition)
 
+        # Before the pass with a gradient, whose activations stay in memory until the backward pass.
+        slope = self.slope(network, x, t, velocity)
         output = network(x, t)
         ramp = min(1.0, progress.step / s.warmup)
-        tangent = self.tangent(network, output.detach(), x, t, velocity, ramp, sd)
+        tangent = self.tangent(output.detach(), slope, x, t, velocity, ramp, sd)
         error = squared_l2(output - output.detach(), self.limited(tangent)) / x0[0].numel()
         extras: dict[str, Tensor | float] = {"tangent_norm": norms(tangent), "warmup": ramp}
         return Loss(self.weight.balanced(error, sigma).mean(), sigma.detach(), error.detach(), extras)
@@ -104,23 +106,18 @@ class SCT(Method):
         time = model.parameterization.to_native(sigma_data_of(model) * t.tan())
         return -model.raw(x / expand(t.cos(), x), time, condition).to(x.dtype)
 
-    def tangent(
-        self,
-        network: Callable[[Tensor, Tensor], Tensor],
-        output: Tensor,
-        x: Tensor,
-        t: Tensor,
-        velocity: Tensor,
-        ramp: float,
-        sd: float,
-    ) -> Tensor:
-        """``g`` before it is limited; ``network(x, t)`` is F, ``output`` its value, ``ramp`` the warm-up r in [0, 1]."""
+    def slope(self, network: Callable[[Tensor, Tensor], Tensor], x: Tensor, t: Tensor, velocity: Tensor) -> Tensor:
+        """``cos t sin t dF/dt`` along the trajectory, where ``network(x, t)`` is F; without gradient."""
         s = self._settings
+        return along(network, (x, t), (velocity, torch.ones_like(t)), t.cos() * t.sin(), s.derivative, s.difference_step)
+
+    def tangent(
+        self, output: Tensor, slope: Tensor, x: Tensor, t: Tensor, velocity: Tensor, ramp: float, sd: float
+    ) -> Tensor:
+        """``g`` before it is limited, of F's value ``output`` and its :meth:`slope`; ``ramp`` is the warm-up r."""
         cos, sin = t.cos(), t.sin()
-        direction = (velocity, torch.ones_like(t))
-        derivative = along(network, (x, t), direction, cos * sin, s.derivative, s.difference_step)
         first = expand(cos.square(), x) * (sd * output - velocity)
-        return -first - ramp * (expand(cos * sin, x) * x + sd * derivative)
+        return -first - ramp * (expand(cos * sin, x) * x + sd * slope)
 
     def limited(self, tangent: Tensor) -> Tensor:
         """``g / (|g| + c)`` with the norm over a whole sample, or g clipped to [-1, 1]."""

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from cmmulti.conditioning import NO_CONDITION, Condition
 from cmmulti.nn.attention import Attention
 from cmmulti.nn.embedding import ConditionEmbedding
-from cmmulti.nn.forward_mode import GroupNorm
+from cmmulti.nn.forward_mode import Conv1d, Conv2d, Conv3d, GroupNorm
 
-CONV: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+CONV: dict[int, type[nn.Module]] = {1: Conv1d, 2: Conv2d, 3: Conv3d}
 CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 """The order in memory that convolutions are fastest in, on processors and GPUs alike; there is none for one dimension."""
 

@@ -7,7 +7,7 @@ from cmmulti import registry
 from cmmulti.conditioning import NO_CONDITION
 from cmmulti.model import Model
 from cmmulti.nn.embedding import ConditionEmbedding
-from cmmulti.nn.forward_mode import GroupNorm
+from cmmulti.nn.forward_mode import Conv2d, GroupNorm, with_forward_mode
 from cmmulti.nn.monai import MonaiUNet
 from cmmulti.nn.unet import Block, UNet
 from cmmulti.parameterization import EDM, TrigFlow
@@ -97,13 +97,48 @@ def test_the_model_has_a_forward_derivative_in_native_time(form):
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-7)
 
 
-def test_group_norm_in_forward_mode_is_group_norm():
-    norm = GroupNorm(2, 6).double()
+@pytest.mark.parametrize("shape", [(2, 6), (2, 6, 7), (2, 6, 4, 5)])
+def test_group_norm_in_forward_mode_is_group_norm(shape):
+    """Value and derivative are PyTorch's, in the input's order of memory, which PyTorch's own derivative does not take."""
+    norm, plain = GroupNorm(2, 6).double(), torch.nn.GroupNorm(2, 6).double()
     torch.nn.init.normal_(norm.weight)
     torch.nn.init.normal_(norm.bias)
-    x = torch.randn(2, 6, 4, 5, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
-    value, _ = torch.func.jvp(norm, (x,), (torch.ones_like(x),))
-    torch.testing.assert_close(value, norm(x), rtol=0, atol=1e-12)
+    plain.load_state_dict(norm.state_dict())
+    x, v = torch.randn(2, *shape, dtype=torch.float64) + 3
+    want = torch.func.jvp(plain, (x,), (v,))
+    if len(shape) == 4:
+        x, v = (a.contiguous(memory_format=torch.channels_last) for a in (x, v))
+    got = torch.func.jvp(norm, (x,), (v,))
+    for mine, theirs in zip(got, want, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-12)
+        assert mine.stride() == x.stride()
+
+
+def test_a_convolution_in_forward_mode_convolves_twice():
+    """The value and the tangent: the weights have none."""
+    convolution, plain = Conv2d(2, 3, 3, padding=1), torch.nn.Conv2d(2, 3, 3, padding=1)
+    plain.load_state_dict(convolution.state_dict())
+    x, v = torch.randn(2, 4, 2, 5, 5)
+    with torch.profiler.profile() as told:
+        got = torch.func.jvp(convolution, (x,), (v,))
+    torch.testing.assert_close(got, torch.func.jvp(plain, (x,), (v,)))
+    assert sum(event.count for event in told.key_averages() if event.key == "aten::_convolution") == 2
+
+
+def test_a_gradient_passes_through_a_forward_derivative():
+    """Of the derivative, in the weights and the input, as with PyTorch's own parts."""
+    network = torch.nn.Sequential(torch.nn.Conv1d(2, 4, 3), torch.nn.GroupNorm(2, 4), torch.nn.SiLU()).double()
+    x, v = torch.randn(2, 3, 2, 8, dtype=torch.float64)
+    x.requires_grad_()
+
+    def gradients():
+        value, derivative = torch.func.jvp(network, (x,), (v,))
+        loss = value.square().sum() + derivative.square().sum()
+        return torch.autograd.grad(loss, [x, *network.parameters()])
+
+    want = gradients()
+    with_forward_mode(network)
+    torch.testing.assert_close(gradients(), want)
 
 
 def test_evaluation_in_parts_is_evaluation_at_once():
