@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import Any
 
 
+DESCRIPTION = """\
+Make a model folder from the newest checkpoint of a run: weights, config and card, for `cmmulti sample` and all other
+commands. The run stays as it is."""
+
+
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser("export", help="make a model folder from a run", description=__doc__)
+    parser = subparsers.add_parser("export", help="make a model folder from a run", description=DESCRIPTION)
     parser.add_argument("folder", type=Path, metavar="RUN", help="folder of the run")
     where = "model folder to write; of a joint model, a folder of one for each modality"
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=where)

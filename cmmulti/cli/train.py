@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import Any
 
 
+DESCRIPTION = """\
+Train a model as a YAML file says. RUN gets checkpoints, log.csv, previews and the resolved config. Stopped or killed, the same
+command with --resume goes on where it was. docs/configs.md lists the keys of CONFIG."""
+
+
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser("train", help="train a model from a YAML config", description=__doc__)
+    parser = subparsers.add_parser("train", help="train a model from a YAML config", description=DESCRIPTION)
     parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, such as configs/image/digits-edm.yaml")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", help="change one key (repeatable)")
     parser.add_argument("--out", type=Path, metavar="RUN", help="folder of the run (default: runs/<name of CONFIG>)")

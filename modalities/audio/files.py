@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,15 @@ def save(clip: Clip, path: Path) -> Path:
     """
     container, subtype = output_format(clip)
     path = path.with_suffix(".flac" if container == "FLAC" else ".wav")
+    content = io.BytesIO()
     try:
+        # In memory first: libsndfile calls a full disk a system error, and says no more.
+        soundfile.write(content, clip.samples, clip.rate, subtype=subtype, format=container)
         with replacing(path) as part:
-            soundfile.write(part, clip.samples, clip.rate, subtype=subtype, format=container)
-    except (soundfile.SoundFileError, OSError, ValueError) as error:
+            part.write_bytes(content.getbuffer())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+    except (soundfile.SoundFileError, ValueError) as error:
         raise UserError(f"{path}: cannot be written ({error})") from error
     return path
 

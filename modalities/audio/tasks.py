@@ -128,7 +128,7 @@ def _band_notes(clip: Clip, settings: AudioSettings, band_only: bool) -> tuple[s
     rate = settings.mel.rate
     band = f"the model works at {rate} Hz and fills the band up to {BAND * rate:g} Hz"
     if clip.rate < rate:
-        return (f"{band}; the clip's own rate of {clip.rate} Hz ends at {clip.rate / 2:g} Hz",)
+        band = f"{band}; the clip's own rate of {clip.rate} Hz ends at {clip.rate / 2:g} Hz"
     rest = [f"the band above {BAND * rate:g} Hz"] * (clip.rate > rate) + ["the side channel"] * (clip.channels == 2)
     if not rest:
         return (band,)

@@ -40,6 +40,7 @@ def test_each_command_explains_itself(cmmulti: Callable[..., tuple[int, str, str
     code, out, err = cmmulti(command, "--help")
     assert (code, err) == (0, "")
     assert out.startswith(f"usage: cmmulti {command}")
+    assert "``" not in out  # the markup of docstrings
 
 
 def test_every_flag_has_its_words() -> None:

@@ -70,7 +70,7 @@ class Inpaint(Task):
                 f"the hole is larger than this model's window of {side[1]} x {side[0]} pixels: "
                 f"it was filled at 1/{factor} of the resolution and enlarged"
             )
-        elif picture.size != side:
+        elif picture.size != side and hole.any():
             notes.append(f"filled through {len(windows.corners)} window(s) of this model's {side[1]} x {side[0]} pixels")
         y, known = windows.cut(x_small), known_part(windows, hole_small)
 

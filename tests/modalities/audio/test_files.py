@@ -1,3 +1,4 @@
+import resource
 import struct
 from pathlib import Path
 
@@ -145,4 +146,15 @@ def test_an_extra_chunk_with_an_odd_length_is_read_over(tmp_path: Path) -> None:
 def test_an_unwritable_place_is_the_users_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be written"):
         save(from_floats(np.zeros(10), 8000), tmp_path / "none" / "a.wav")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_takes_no_more_is_named(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(UserError, match=r"a\.wav: cannot be written \(File too large\)"):
+            save(from_floats(np.zeros(10_000), 8000), tmp_path / "a.wav")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.iterdir())

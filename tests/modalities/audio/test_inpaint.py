@@ -131,6 +131,9 @@ def test_notes_tell_band_and_file(pipe: Pipeline, tmp_path: Path, voice) -> None
     band, file = outcome.notes
     assert "fills the band up to 3600 Hz; the band above 3600 Hz and the side channel" in band
     assert "written as FLAC (PCM_24)" in file
+    sf.write(tmp_path / "low.wav", voice(6000, 1, 2), 6000)
+    (low,) = pipe.edit(tmp_path / "low.wav", "inpaint", {"start": [0.3], "end": [0.4]}, steps=1).notes
+    assert "own rate of 6000 Hz ends at 3000 Hz; the side channel: continued by two-sided" in low
     written = load(pipe.save(outcome.items[0], tmp_path / "b.wav"))
     assert (written.container, written.frames) == ("FLAC", 16000)
     hole = (4800, 6400)

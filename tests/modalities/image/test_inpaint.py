@@ -80,7 +80,8 @@ def test_an_empty_mask_returns_the_input_and_says_so(rgb, random_picture, tmp_pa
     files.save(Picture(np.zeros((40, 16, 1), np.uint8)), tmp_path / "m.png")
     outcome = rgb.edit(picture, "inpaint", {"mask": tmp_path / "m.png"})
     assert np.array_equal(outcome.items[0].array, picture.array)
-    assert "hole is empty" in outcome.notes[0]
+    (note,) = outcome.notes
+    assert "hole is empty" in note
 
 
 def test_seeds_differ_and_repeat(rgb, random_picture):
