@@ -76,6 +76,10 @@ class Model(nn.Module):
         diagonal = self._levels(x, sigma) if self.role == "two-time" else None
         return self._held(self._guided(x, sigma, condition, diagonal))
 
+    def diagonal(self, x: Tensor, sigma: Tensor | float, condition: Condition = NO_CONDITION) -> Tensor:
+        """A two-time network's :meth:`denoise`, but that it hears a guidance weight, as in :meth:`jump`: one evaluation."""
+        return self._estimate(x, sigma, condition, self._levels(x, sigma))
+
     def _guided(self, x: Tensor, sigma: Tensor | float, condition: Condition, diagonal: Tensor | None) -> Tensor:
         """The estimate, of two evaluations where the condition has a guidance weight."""
         if condition.guidance is None:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from cmmulti.conditioning import Condition
 from cmmulti.distances import Distance, distance, mean_square
 from cmmulti.methods.base import Budget, Loss, Method, MethodSettings, Progress, Recommended, StageEvent
+from cmmulti.methods.guidance import Guidance, Weight, students_condition, teachers_condition
 from cmmulti.methods.solver import teacher_step
 from cmmulti.methods.target import Target
-from cmmulti.model import Model, Role, expand
+from cmmulti.model import Model, Role, evaluating, expand
 from cmmulti.noise import SIGMA_MIN, karras_at
 from cmmulti.parameterization import EDM, Parameterization
 from cmmulti.randomness import TrainingRandomness
@@ -27,7 +28,8 @@ class CTMSettings(MethodSettings):
     ``levels``: N of Karras' grid (ImageNet-64: 40). ``solver_steps``: most Heun steps of the teacher (39).
     ``target_decay``: of the average that projects to the end. ``denoising``: weight of the denoising loss after it was
     balanced. ``p_mean``, ``p_std``: of ``ln sigma`` for half of the denoised samples; the other half lies on the first
-    ``noisy_part`` of the grid.
+    ``noisy_part`` of the grid. ``guidance``: of the teacher, one weight (1 or null: none), or a range of weights, which the
+    student is told and must be built to hear (``network.guided``); the authors train without.
     """
 
     levels: int = Field(18, ge=3)
@@ -38,6 +40,7 @@ class CTMSettings(MethodSettings):
     p_mean: float = -1.2
     p_std: float = Field(1.2, gt=0)
     noisy_part: float = Field(0.7, ge=0, le=1)
+    guidance: Weight | Guidance | None = None
 
 
 class CTM(Method):
@@ -46,7 +49,8 @@ class CTM(Method):
     ``G(x, t, s) = (s/t) x + (1 - s/t) g(x, t, s)``. Both ``G(x_t, t, s)`` and ``sg G(x_u, u, s)``, where ``x_u`` is some
     Heun steps of the teacher below ``x_t`` and ``s <= u < t``, are projected to the end by a slow average of the student,
     whose weights are held but which the gradient passes, and compared there (section 3.2). Denoising on the diagonal,
-    ``E (s^2 + sd^2) / (s sd)^2 |g(x, s, s) - x0|^2``, is added at equal strength (section 3.3).
+    ``E (s^2 + sd^2) / (s sd)^2 |g(x, s, s) - x0|^2``, is added at equal strength (section 3.3). Where the teacher is guided
+    with weight w its mean is the guided estimate: ``x0 + (w - 1) (D_label - D_null)`` takes the place of x0 there.
     """
 
     Settings = CTMSettings
@@ -58,6 +62,14 @@ class CTM(Method):
 
     def parameterization(self, sigma_data: float) -> Parameterization:
         return EDM(sigma_data)
+
+    @property
+    def guided(self) -> bool:
+        return cast(CTMSettings, self.settings).guidance is not None
+
+    @property
+    def tells_guidance(self) -> bool:
+        return isinstance(cast(CTMSettings, self.settings).guidance, tuple)
 
     def setup(self, model: Model, teacher: Model | None, budget: Budget) -> None:
         super().setup(model, teacher, budget)
@@ -97,10 +109,12 @@ class CTM(Method):
         # The last level of the grid stands for the end itself, where generation jumps to.
         s = torch.where(end == settings.levels - 1, model.sigma_boundary, self.level(end, model.sigma_max))
         x = torch.addcmul(x0, expand(t, x0), randomness.normal_like(x0))
+        condition = students_condition(condition, settings.guidance, randomness, x0)
+        followed = teachers_condition(condition, settings.guidance, x0)
         below = x
         for k in range(steps):
             here, there = (self.level(start + k + i, model.sigma_max) for i in (0, 1))
-            below = teacher_step(self.teacher, below, here, there, condition, "heun")
+            below = teacher_step(self.teacher, below, here, there, followed, "heun")
         # Passes with a gradient come last: they keep their activations in memory until the backward pass.
         with torch.no_grad():
             with randomness.dropout(device):
@@ -133,9 +147,20 @@ class CTM(Method):
         sigma = self.denoising_levels(normal, uniform, model.sigma_max)
         noisy = torch.addcmul(x0, expand(sigma, x0), randomness.normal_like(x0, "denoising"))
         with randomness.dropout(x0.device):
-            estimate = model.denoise(noisy, sigma, condition)
+            estimate = model.diagonal(noisy, sigma, condition)
         weight = model.parameterization.coefficients(sigma).c_out.square().reciprocal()
-        return (weight * mean_square(estimate, x0)).mean()
+        return (weight * mean_square(estimate, self.clean(x0, noisy, sigma, condition))).mean()
+
+    @torch.no_grad()
+    def clean(self, x0: Tensor, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        """What the denoising loss aims at: x0, moved by what guidance adds to the teacher's estimate."""
+        followed = teachers_condition(condition, cast(CTMSettings, self.settings).guidance, x0)
+        if followed.guidance is None:
+            return x0
+        plain = replace(followed, guidance=None)
+        with evaluating(self.teacher):
+            added = self.teacher.denoise(noisy, sigma, plain) - self.teacher.denoise(noisy, sigma, plain.dropped())
+        return x0 + expand(followed.guidance - 1, x0) * added
 
     def balance(self, model: Model, consistency: Tensor, denoising: Tensor) -> Tensor:
         """``|grad consistency| / |grad denoising|`` at the network's last layer, at most 1e4 (VQGAN's rule)."""

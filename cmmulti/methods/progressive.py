@@ -13,6 +13,7 @@ from cmmulti.conditioning import Condition
 from cmmulti.distances import mean_square
 from cmmulti.errors import UserError
 from cmmulti.methods.base import Budget, Loss, Method, MethodSettings, Progress, Recommended, StageEvent
+from cmmulti.methods.guidance import Weight, teachers_condition
 from cmmulti.model import Model, Role, evaluating, expand
 from cmmulti.noise import SIGMA_MIN, karras, karras_at
 from cmmulti.parameterization import EDM, Parameterization
@@ -23,11 +24,13 @@ class ProgressiveSettings(MethodSettings):
     """Settings of progressive distillation.
 
     ``first``: N of the first stage, whose student takes the place of 2 N teacher steps (authors: 4096). ``last``: N of the
-    final stage. Both are powers of two.
+    final stage. Both are powers of two. ``guidance``: the weight of the teacher's classifier-free guidance (1 or null:
+    none), which the student of the first stage takes over and hands on.
     """
 
     first: int = Field(64, ge=1)
     last: int = Field(1, ge=1)
+    guidance: Weight | None = None
 
 
 class Progressive(Method):
@@ -49,6 +52,10 @@ class Progressive(Method):
 
     def parameterization(self, sigma_data: float) -> Parameterization:
         return EDM(sigma_data)
+
+    @property
+    def guided(self) -> bool:
+        return cast(ProgressiveSettings, self.settings).guidance is not None
 
     def setup(self, model: Model, teacher: Model | None, budget: Budget) -> None:
         super().setup(model, teacher, budget)
@@ -76,13 +83,15 @@ class Progressive(Method):
     def loss(
         self, model: Model, x0: Tensor, condition: Condition, progress: Progress, randomness: TrainingRandomness
     ) -> Loss:
-        n = self.intervals(progress)
+        settings, n = cast(ProgressiveSettings, self.settings), self.intervals(progress)
         index = (randomness.uniform(len(x0), x0.device, "sigma") * n).long()
         levels = self.levels(index, n, model.sigma_max)
         sigma = levels[0].float()
         x = torch.addcmul(x0, expand(sigma, x0), randomness.normal_like(x0))
-        first = n == cast(ProgressiveSettings, self.settings).first
-        target = self.two_steps(self.teacher if first else self.previous, x, levels, condition)
+        if n == settings.first:
+            target = self.two_steps(self.teacher, x, levels, teachers_condition(condition, settings.guidance, x0))
+        else:
+            target = self.two_steps(self.previous, x, levels, condition)
         with randomness.dropout(x0.device):
             estimate = model.denoise(x, sigma, condition)
         weight = sigma.square().reciprocal().clamp_min(1)
