@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-
 DESCRIPTION = """\
 Make a model folder from the newest checkpoint of a run: weights, config and card, for `cmmulti sample` and all other
 commands. The run stays as it is."""

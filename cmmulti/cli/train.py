@@ -8,10 +8,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-
 DESCRIPTION = """\
-Train a model as a YAML file says. RUN gets checkpoints, log.csv, previews and the resolved config. Stopped or killed, the same
-command with --resume goes on where it was. docs/configs.md lists the keys of CONFIG."""
+Train a model as a YAML file says. RUN gets checkpoints, log.csv, previews and the resolved config. Stopped or killed, the
+same command with --resume goes on where it was. docs/configs.md lists the keys of CONFIG."""
 
 
 def add_parser(subparsers: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from cmmulti.errors import UserError
 
@@ -31,12 +32,19 @@ def mistakes(error: ValidationError, kind: type[BaseModel]) -> Iterator[str]:
     for detail in error.errors():
         path = ".".join(str(part) for part in detail["loc"])
         if detail["type"] == "extra_forbidden":
-            good = _keys_beside(kind, detail["loc"])
+            good = _fields_beside(kind, detail["loc"])
             near = difflib.get_close_matches(str(detail["loc"][-1]), good, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(good))}"
             yield f"unknown key {path!r} ({hint})"
+        elif detail["type"] == "missing" and isinstance(detail["loc"][-1], int):
+            # A tuple that is too short: one mistake per value that it lacks, of which the first tells all.
+            parent, given = detail["loc"][:-1], len(detail["input"])
+            lacking = sum(d["type"] == "missing" and d["loc"][:-1] == parent for d in error.errors())
+            if detail["loc"][-1] == given:
+                whole = ".".join(map(str, parent))
+                yield f"{whole} = {_short(detail['input'])}: expected {given + lacking} values, got {given}"
         elif detail["type"] == "missing":
-            yield f"missing key {path!r}"
+            yield f"missing key {path!r}{_meaning(kind, detail['loc'])}"
         else:
             message = detail["msg"].removeprefix("Value error, ")
             about = (
@@ -45,8 +53,14 @@ def mistakes(error: ValidationError, kind: type[BaseModel]) -> Iterator[str]:
             yield f"{about}{message[:1].lower()}{message[1:]}"
 
 
-def _keys_beside(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """The keys that the model at the parent of ``location`` knows."""
+def _meaning(kind: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    """What the key at ``location`` is, in brackets, where its model says so."""
+    field = _fields_beside(kind, location).get(str(location[-1]))
+    return f" ({field.description})" if field is not None and field.description else ""
+
+
+def _fields_beside(kind: type[BaseModel], location: tuple[int | str, ...]) -> dict[str, FieldInfo]:
+    """The fields of the model at the parent of ``location``."""
     current: Any = kind
     for part in location[:-1]:
         fields = getattr(current, "model_fields", {})
@@ -54,7 +68,7 @@ def _keys_beside(kind: type[BaseModel], location: tuple[int | str, ...]) -> list
             current = next(iter(get_args(current)), None)
         elif part in fields:
             current = fields[part].annotation
-    return list(getattr(current, "model_fields", {}))
+    return dict(getattr(current, "model_fields", {}))
 
 
 def _short(value: object) -> str:

@@ -218,7 +218,9 @@ def test_slerp_keeps_the_size_of_noise():
     [
         ("super-resolve", {"factor": 3}, "factor = 3: expected a divisor of this model's size, 16 x 16"),
         ("super-resolve", {"factor": 1}, "factor"),
-        ("denoise", {}, "missing key 'sigma'"),
+        ("denoise", {}, "missing key 'sigma' \\(standard deviation of the noise"),
+        ("inpaint", {"box": (1, 2)}, "box = \\(1, 2\\): expected 4 values, got 2$"),
+        ("inpaint", {"box": "1,2,3,x"}, "box.3 = 'x'"),
         ("denoise", {"sigma": -1}, "sigma"),
         ("denoise", {"sigma": float("nan")}, "sigma"),
         ("denoise", {"sigma": 1e9}, "sigma = 1e\\+09: expected at most"),
