@@ -67,8 +67,18 @@ def add_sampling(parser: argparse.ArgumentParser, steps: int) -> None:
         help="for models that know contexts: numbers by column such as age=60,sex=1, or a file as in training, whose "
         "entries take turns",
     )
+    add_guidance(parser)
     add_sampler(parser, "default: the one that suits the model")
     add_device(parser)
+
+
+def add_guidance(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--guidance",
+        type=float,
+        metavar="W",
+        help="weight of classifier-free guidance, for teachers and for students that hear it",
+    )
 
 
 def add_sampler(parser: argparse.ArgumentParser, default: str) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cmmulti.cli.common import add_device, add_model, add_out, add_sampler, seed, whole
+from cmmulti.cli.common import add_device, add_guidance, add_model, add_out, add_sampler, seed, whole
 from cmmulti.cli.task_options import TaskHelp
 
 DESCRIPTION = """\
@@ -57,13 +57,8 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         "--steps", type=whole, nargs="+", default=[1, 2, 4], metavar="N", help="numbers of steps (default: 1 2 4)"
     )
     parser.add_argument("--teacher", metavar="MODEL", help="a denoising teacher to stand beside the model")
-    add_sampler(parser, "of denoising teachers; default: heun")
-    parser.add_argument(
-        "--guidance",
-        type=float,
-        metavar="W",
-        help="weight of classifier-free guidance, for teachers and for students that hear it",
-    )
+    add_sampler(parser, "of denoising teachers; default: heun, with --task multistep")
+    add_guidance(parser)
     parser.add_argument(
         "--seed", type=seed, default=0, metavar="S", help="of the first sample; the others follow (default: 0)"
     )

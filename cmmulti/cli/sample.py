@@ -17,12 +17,6 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     add_model(parser)
     parser.add_argument("--n", type=whole, default=16, metavar="N", help="how many (default: 16)")
     add_sampling(parser, steps=2)
-    parser.add_argument(
-        "--guidance",
-        type=float,
-        metavar="W",
-        help="weight of classifier-free guidance, for teachers and students that hear it",
-    )
     add_out(parser)
     parser.set_defaults(run=run)
 

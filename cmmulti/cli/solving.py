@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> None:
         levels=args.levels,
         label=label_of(pipe, args.label),
         context=context_of(args.context),
+        guidance=args.guidance,
         **how,
     )
     finish(args, outcome)

@@ -39,7 +39,7 @@ class Request:
         pipeline, teacher: loaded models. model: what the first was called. data: the folder that holds the data sets.
         out: the result folder. dataset: a data set's name; None takes the one that the model's card names.
         data_option: ``KEY=VALUE`` lines for it. split: the held-out part. n: samples per row, or most items of a task.
-        steps: numbers of steps. seed: of the first sample. how: samplers and guidance of free samples.
+        steps: numbers of steps. seed: of the first sample. how: samplers and guidance.
         task, options: a task instead of free samples.
         tune, tune_n: see :func:`cmmulti.evaluation.tuning.tuned`. card: whether the model's card is to hold the figures.
         search_levels: whether the levels of several steps are searched first; with ``card`` the model keeps them.
@@ -136,13 +136,16 @@ def _task(request: Request, tell: Tell) -> Path:
     options = dict(request.options)
     if "simulate" in task_called(pipeline, name).Options.model_fields:
         options.setdefault("simulate", True)  # held-out items are what is looked for, not what is measured
-    models = {"model": pipeline} | ({} if request.teacher is None else {"teacher at equal NFE": request.teacher})
+    beside = "teacher at equal NFE" if request.how == THEIR_OWN else "teacher"
+    models = {"model": pipeline} | ({} if request.teacher is None else {beside: request.teacher})
     chosen: dict[str, Any] = {}
     if request.tune:
         validation = pipeline.modality.dataset(source, "val")
         items = chosen_cases(validation, request.tune_n, request.seed)
         for line in request.tune:
-            key, value = tuned(pipeline, validation, items, name, options, line, max(request.steps), request.seed, tell)
+            key, value = tuned(
+                pipeline, validation, items, name, options, line, max(request.steps), request.seed, tell, request.how
+            )
             options[key] = chosen[key] = value
     data = pipeline.modality.dataset(source, request.split)
     began = time.perf_counter()
@@ -152,7 +155,7 @@ def _task(request: Request, tell: Tell) -> Path:
         training = Training(request.classifier_steps)
         features = label_features(pipeline.modality, source, classifiers(request.out), training)
     tell(f"{name}: {len(indices)} held-out cases, {len(models) * len(request.steps)} rows")
-    run = evaluate_task(models, data, indices, name, options, request.steps, request.seed, features)
+    run = evaluate_task(models, data, indices, name, options, request.steps, request.seed, features, request.how)
     first = run.rows[0]
     results = Results(
         command=request.command,
@@ -257,8 +260,6 @@ def _check(request: Request) -> None:
 def _check_sampling(request: Request) -> None:
     """A sampler or a weight that nothing would follow is refused, and a wrong name before anything is sampled."""
     models, how = [m for m in (request.pipeline, request.teacher) if m is not None], request.how
-    if request.task is not None and how != THEIR_OWN:
-        raise UserError("evaluate: --sampler and --guidance are for free samples; expected none with --task")
     if how.sampler is not None:
         sampler_named(how.sampler)
         if all(m.model.role != "teacher" for m in models):

@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 
+from cmmulti.conditioning import NULL_LABEL
 from cmmulti.errors import UserError, unknown_name
 from cmmulti.evaluation.features import ClassifierFeatures
+from cmmulti.evaluation.generation import THEIR_OWN, Sampling
 from cmmulti.evaluation.statistics import Estimate, mean_interval
 from cmmulti.modality import Item, Task, TrainingSet
 from cmmulti.pipeline import Outcome, Pipeline
@@ -69,6 +71,7 @@ def evaluate_task(
     steps: Sequence[int],
     seed: int,
     features: ClassifierFeatures | None,
+    how: Sampling = THEIR_OWN,
 ) -> TaskRun:
     """Answer ``task`` on ``data.case(i)`` for every index, with every model and number of steps.
 
@@ -76,12 +79,14 @@ def evaluate_task(
         models: name -> pipeline; the first makes the baselines and lends its modality. A teacher beside it visits as
             many levels, and so costs as many evaluations. options: of the task.
         features: of a classifier, for the distance between result and truth as it sees them; None to leave it out.
+        how: samplers and guidance; where a model is guided it is told the item's class.
 
     The truth is the task's own where it simulates a measurement, and the item where it edits.
     """
     first = next(iter(models.values()))
     verb = task_called(first, task).verb
-    rows = {(name, s): Scores(f"{name}, {s} step{'s' * (s > 1)}", s) for name in models for s in steps}
+    named = {name: how.of(pipeline).named(name) for name, pipeline in models.items()}
+    rows = {(name, s): Scores(f"{named[name]}, {s} step{'s' * (s > 1)}", s) for name in models for s in steps}
     baselines: dict[str, Scores] = {}
     example: Outcome | None = None
     refused: list[str] = []
@@ -89,7 +94,8 @@ def evaluate_task(
         item = data.case(index)
         for (name, s), scores in rows.items():
             try:
-                outcome = models[name].solve(verb, item, task, options, steps=s, seed=seed + number)
+                own = how_to_solve(models[name], how, data, index)
+                outcome = models[name].solve(verb, item, task, options, steps=s, seed=seed + number, **own)
             except UserError as error:  # a clip shorter than the hole, a scan with other voxels
                 refused.append(f"{data.cases[index]}: {error}")
                 break
@@ -105,9 +111,21 @@ def evaluate_task(
     if example is None:
         raise UserError(f"task {task}: nothing to evaluate it on" + (f"; {refused[0]}" if refused else ""))
     notes = list(example.notes)
+    if how.guidance is not None:
+        notes.append("Where a model is guided it was told the class of each item.")
     if refused:
         notes.append(f"{len(refused)} of {len(indices)} cases were refused, the first: {refused[0]}")
     return TaskRun([*rows.values(), *baselines.values()], example, notes)
+
+
+def how_to_solve(pipeline: Pipeline, how: Sampling, data: TrainingSet, case: int) -> dict[str, Any]:
+    """Arguments of :meth:`Pipeline.solve` that make a model answer one case as asked."""
+    own = how.of(pipeline)
+    told: dict[str, Any] = {} if own.sampler is None else {"sampler": own.sampler}
+    if own.guidance is not None:
+        label = int(data.labels[case]) if len(data.cases) == len(data.labels) else NULL_LABEL
+        told |= {"guidance": own.guidance, "label": None if label == NULL_LABEL else label}
+    return told
 
 
 def figures(

@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from cmmulti.errors import UserError, unknown_name
-from cmmulti.evaluation.task import task_called
+from cmmulti.evaluation.generation import THEIR_OWN, Sampling
+from cmmulti.evaluation.task import how_to_solve, task_called
 from cmmulti.modality import TrainingSet
 from cmmulti.pipeline import Pipeline
 
@@ -26,17 +27,22 @@ def tuned(
     steps: int,
     seed: int,
     tell: Callable[[str], None],
+    how: Sampling = THEIR_OWN,
 ) -> tuple[str, Any]:
     """The option and value of ``NAME:KEY=V1,V2,...`` with the highest mean PSNR of answer NAME over ``indices``.
 
     Args:
         data: validation items. options: the task's other options. steps: of the model, where NAME is ``result``.
+        how: its sampler and guidance.
     """
     name, key, values = parsed(line)
     scores = []
     for value in values:
-        each = [_psnr(pipeline, data.case(i), task, {**options, key: value}, name, steps, seed) for i in indices]
-        found = [psnr for psnr in each if psnr is not None]
+        found = []
+        for i in indices:
+            own = how_to_solve(pipeline, how, data, i)
+            psnr = _psnr(pipeline, data.case(i), task, {**options, key: value}, name, steps, seed, own)
+            found += [] if psnr is None else [psnr]
         if not found:
             raise UserError(f"--tune {line!r}: every validation case was refused")
         scores.append(fmean(found))
@@ -54,13 +60,20 @@ def parsed(line: str) -> tuple[str, str, list[Any]]:
 
 
 def _psnr(
-    pipeline: Pipeline, item: Any, task: str, options: Mapping[str, Any], name: str, steps: int, seed: int
+    pipeline: Pipeline,
+    item: Any,
+    task: str,
+    options: Mapping[str, Any],
+    name: str,
+    steps: int,
+    seed: int,
+    how: Mapping[str, Any],
 ) -> float | None:
     """Of one answer to one case; None where the task refuses the case."""
     # A baseline does not look at the samples: one step is enough to have it.
     steps = steps if name == RESULT else 1
     try:
-        outcome = pipeline.solve(task_called(pipeline, task).verb, item, task, options, steps=steps, seed=seed)
+        outcome = pipeline.solve(task_called(pipeline, task).verb, item, task, options, steps=steps, seed=seed, **how)
     except UserError:
         return None
     truth = item if outcome.truth is None else outcome.truth

@@ -54,11 +54,12 @@ class Conditioned:
         n, index, first = len(labels), self.config.modality_index, self.config.first_label
         if guidance is not None:
             self.check_guidance(guidance)
-            if not self.config.classes and contexts is None:
-                raise UserError(f"guidance: {guidance:g} without a context to be guided by; expected a context beside it")
-        known = [NULL_LABEL if v is None else first + v for v in labels]
+            if contexts is None and all(label is None for label in labels):
+                known = " or ".join(["a label"] * bool(self.config.classes) + ["a context"] * bool(self.config.context))
+                raise UserError(f"guidance: got {guidance:g} with nothing to be guided by; expected {known} beside it")
+        numbers = [NULL_LABEL if v is None else first + v for v in labels]
         return Condition(
-            label=torch.tensor(known, dtype=torch.int64) if self.config.classes else None,
+            label=torch.tensor(numbers, dtype=torch.int64) if self.config.classes else None,
             context=contexts,
             guidance=None if guidance is None else torch.full((n,), guidance),
             modality=None if index is None else torch.full((n,), index, dtype=torch.int64),

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cmmulti.conditioning import Condition
 from cmmulti.config.checking import checked
 from cmmulti.contexts.scale import Context
 from cmmulti.errors import UserError
@@ -158,14 +159,15 @@ class Pipeline(Conditioned):
         label: int | None = None,
         context: Context | None = None,
         sampler: str = "multistep",
+        guidance: float | None = None,
         callback: Callback | None = None,
     ) -> Outcome:
         """One task on one input, ``samples`` times, from seeds ``seed .. seed + samples - 1``.
 
         Args:
             source: a file or a loaded item. task: its name; options: its own options, checked by the task.
-            reference: the right answer, for figures only. levels: noise levels in place of the task's own. label, context:
-            of the item, as for :meth:`sample`.
+            reference: the right answer, for figures only. levels: noise levels in place of the task's own. label, context,
+            guidance: of the item, as for :meth:`sample`.
         """
         if samples < 1:
             raise UserError(f"samples: expected at least 1, got {samples}")
@@ -179,7 +181,10 @@ class Pipeline(Conditioned):
         began = time.perf_counter()
         items, nfe = [], 0
         for s in seeds:
-            item, nfe = self._solve_one(assignment, s, walked, chosen, context, sampler, callback)
+            parts = [s] * assignment.shape[0]
+            contexts = self.contexts_for(parts, context)
+            condition = self.condition(self.labels_for(parts, [chosen] * len(parts)), guidance, contexts)
+            item, nfe = self._solve_one(assignment, s, walked, condition, sampler, callback)
             items.append(item)
         seconds = time.perf_counter() - began
         truth = assignment.truth if reference is None else self._item(reference)
@@ -215,20 +220,11 @@ class Pipeline(Conditioned):
         return name or ("heun" if self.model.role == "teacher" else "multistep")
 
     def _solve_one(
-        self,
-        assignment: Assignment,
-        seed: int,
-        levels: Sequence[float],
-        label: int | None,
-        context: Context | None,
-        sampler: str,
-        callback: Any,
+        self, assignment: Assignment, seed: int, levels: Sequence[float], condition: Condition, sampler: str, callback: Any
     ) -> tuple[Item, int]:
         parts = assignment.shape[0]
         randomness = SampleRandomness([(seed, part) for part in range(parts)] if parts > 1 else [seed])
         start = assignment.start(randomness.child("start")) if callable(assignment.start) else assignment.start
-        seeds = [seed] * parts
-        condition = self.condition(self.labels_for(seeds, [label] * parts), None, self.contexts_for(seeds, context))
         if start is not None and not levels:
             raise UserError("levels: expected at least one noise level, got none")
         samples = self.sampler(sampler).sample(

@@ -14,6 +14,7 @@ from cmmulti.errors import UserError
 from cmmulti.evaluation.card import with_figures
 from cmmulti.evaluation.generation import Sampling, generate
 from cmmulti.evaluation.request import Request, evaluate
+from cmmulti.evaluation.task import how_to_solve
 from cmmulti.evaluation.tuning import parsed
 from cmmulti.evaluation.words import named_in, pairs
 from cmmulti.modality import Assignment, ModalitySettings
@@ -79,7 +80,7 @@ def test_sampling_that_no_model_follows_is_refused(tmp_path: Path) -> None:
         ("no denoising teacher", Sampling(guidance=2.0), {}),
         ("hoin", Sampling("hoin"), {"teacher": teacher}),
         ("finite weight", Sampling(guidance=float("nan")), {"teacher": teacher}),
-        ("expected none with --task", Sampling("heun"), {"teacher": teacher, "task": "fill"}),
+        ("no denoising teacher", Sampling("heun"), {"task": "fill"}),
     ):
         with pytest.raises(UserError, match=told):
             evaluate(request(tmp_path, how=how, **more), lambda line: None)
@@ -100,6 +101,30 @@ def test_a_task_beside_its_simpler_answers(tmp_path: Path) -> None:
     assert low < value < high
     assert any(note.startswith("feature_distance: LPIPS") for note in results["notes"])
     assert results["details"]["feature_hash"]
+
+
+def test_a_teacher_answers_a_task_as_asked(tmp_path: Path) -> None:
+    """Heun's method takes 2 N - 1 evaluations, guidance by the item's class twice as many; the student's rows stay."""
+    teacher = pipeline(unseen(60_000), FillModality(ModalitySettings()), role="teacher")
+    rows = {}
+    for name, how in {"own": Sampling(), "asked": Sampling("heun", 2.0)}.items():
+        asked = request(tmp_path, FillModality, task="fill", n=4, steps=[2], teacher=teacher, how=how)
+        results = written(evaluate(replace(asked, out=tmp_path / name), lambda line: None))
+        rows[name] = {r["name"]: (r.get("nfe"), r["metrics"]["psnr"][0]) for r in results["details"]["rows"]}
+        assert any("told the class" in note for note in results["notes"]) == (name == "asked")
+    assert rows["own"]["teacher at equal NFE, 2 steps"][0] == 2
+    assert rows["asked"]["teacher, heun, guidance 2, 2 steps"][0] == 6
+    assert rows["asked"]["model, 2 steps"] == rows["own"]["model, 2 steps"]
+
+
+def test_guidance_tells_a_case_its_class(tmp_path: Path) -> None:
+    teacher = pipeline(unseen(60_000), FillModality(ModalitySettings()), role="teacher")
+    data = teacher.modality.dataset(request(tmp_path).source(), "test")
+    told = [how_to_solve(teacher, Sampling(guidance=2.0), data, i) for i in range(4)]
+    assert told == [{"guidance": 2.0, "label": int(label)} for label in data.labels[:4]]
+    assert how_to_solve(teacher, Sampling("heun"), data, 0) == {"sampler": "heun"}
+    student = pipeline(unseen(60_000), FillModality(ModalitySettings()))
+    assert how_to_solve(student, Sampling("heun", 2.0), data, 0) == {}
 
 
 def test_data_without_labels_have_no_feature_distance_and_say_so(tmp_path: Path) -> None:

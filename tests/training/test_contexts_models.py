@@ -124,7 +124,7 @@ def test_the_whole_way_on_the_command_line(pictures: Path, capsys: pytest.Captur
     assert main([*words, "--context", "people.csv", "--out", "two"]) == 0
     assert main([*words, "--out", "three"]) == 0
     edit = ["edit", "model", "--task", "inpaint", "--input", "pictures/p0.png", "--box", "2,2,6,6", "--steps", "1"]
-    assert main([*edit, "--context", "age=60,sex=1", "--out", "four"]) == 0
+    assert main([*edit, "--context", "age=60,sex=1", "--guidance", "2", "--out", "four"]) == 0
     assert main(["train", "people.yaml", "--init", "model", "--set", "method={name: ect}", "--out", "student"]) == 0
     capsys.readouterr()
     for wrong, told in {
@@ -135,5 +135,5 @@ def test_the_whole_way_on_the_command_line(pictures: Path, capsys: pytest.Captur
         assert main([*words, "--context", wrong, "--out", "five"]) == 2
         assert capsys.readouterr().err.startswith(told)
     assert main([*words, "--guidance", "2", "--out", "five"]) == 2
-    assert "expected a context beside it" in capsys.readouterr().err
+    assert "with nothing to be guided by; expected a context beside it" in capsys.readouterr().err
     assert not Path("five").exists()
