@@ -107,8 +107,9 @@ class Method(nn.Module, ABC):
     Class attributes say what it makes (``role``), whether it needs a teacher and of which roles, and which settings it
     reads. Its state (a target network, a learned weighting) is ordinary modules and buffers, so that it is saved and
     restored with the run.
-    ``networks``: how many :meth:`exported` gives. ``shards``: the loss calls the student alone, and the method has neither
-    a copy of it nor weights of its own: FSDP may spread the student over processes.
+    ``networks``: how many :meth:`exported` gives. ``shards``: FSDP may spread what is trained over processes. Of
+    networks the method then holds its teacher alone, no copy of the student; weights of its own are in child modules that
+    the loss calls.
     """
 
     Settings: ClassVar[type[MethodSettings]] = MethodSettings

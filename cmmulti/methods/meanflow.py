@@ -54,6 +54,7 @@ class MeanFlow(Method):
     Settings = MeanFlowSettings
     role: ClassVar[Role] = "two-time"
     paper = "arXiv 2505.13447"
+    shards = True
 
     def parameterization(self, sigma_data: float) -> Parameterization:
         return Flow()

@@ -52,6 +52,7 @@ class SCT(Method):
     Settings: ClassVar[type[MethodSettings]] = SCTSettings
     role: ClassVar[Role] = "consistency"
     paper = "arXiv 2410.11081"
+    shards = True
     weight: LearnedWeight
 
     def parameterization(self, sigma_data: float) -> Parameterization:

@@ -60,6 +60,7 @@ class TCM(Method):
     teacher_roles = ("consistency",)
     networks = 2
     paper = "arXiv 2410.14895"
+    shards = True
     teacher: Model
     quantiles: Tensor
 

@@ -32,7 +32,7 @@ def state_of(module: TrainingModule, optimizer: Optimizer) -> dict[str, Any]:
         "stage_start": module.stage_start,
         "nonfinite": module.nonfinite,
         "model": whole(module.model.state_dict()),
-        "method": _own_state(module),
+        "method": whole(_own_state(module)),
         "ema": whole(module.ema.state_dict()),
         "optimizer": whole(optimizer.state_dict()),
     }
@@ -49,7 +49,7 @@ def restore(module: TrainingModule, optimizer: Optimizer, state: Mapping[str, An
         wanted = _own_state(module)
         if wanted.keys() != state["method"].keys():
             raise KeyError(f"state of the method: {sorted(wanted.keys() ^ state['method'].keys())[:3]}")
-        module.method.load_state_dict(state["method"], strict=False)
+        module.method.load_state_dict(spread_state(state["method"], module.method), strict=False)
         module.ema.load_state_dict(state["ema"])
         optimizer.load_state_dict(spread_optimizer(state["optimizer"], optimizer))
         module.step, module.stage_start = int(state["step"]), int(state["stage_start"])

@@ -23,7 +23,7 @@ from cmmulti.training.callbacks.log_file import RANGES
 from cmmulti.training.data import BadBatch, Batch
 from cmmulti.training.ema import EMA, HalfLife, Power, Profile
 from cmmulti.training.schedule import learning_rate
-from cmmulti.training.sharding import gathered, local, shard
+from cmmulti.training.sharding import gathered, local, shard_training
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "radam": torch.optim.RAdam,
@@ -70,10 +70,10 @@ class TrainingModule(LightningModule):
         return self.config.trainer.strategy == "fsdp"
 
     def configure_model(self) -> None:
-        """Shard the student, once, where the strategy says so; the averages are sharded with it."""
+        """Shard what is trained, once, where the strategy says so; the averages are sharded with it."""
         if self.sharded and not any(isinstance(p, DTensor) for p in self.model.parameters()):
             assert self.device_mesh is not None
-            shard(self.model.network, self.device_mesh["data_parallel"])
+            shard_training(self.model.network, self.method, self.device_mesh["data_parallel"])
             self.ema = EMA(self.model.network.parameters(), self.ema.profiles)
 
     @property

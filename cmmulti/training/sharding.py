@@ -25,6 +25,19 @@ def shard(network: nn.Module, mesh: Any) -> None:
     fully_shard(network, mesh=mesh)
 
 
+def shard_training(student: nn.Module, method: nn.Module, mesh: Any) -> None:
+    """Spread a student's network and the method's own trained weights; a teacher stays whole on every process.
+
+    Own weights too small to share out are spread all the same: it is what adds up their gradients over processes.
+    """
+    from torch.distributed.fsdp import fully_shard
+
+    shard(student, mesh)
+    for own in method.children():
+        if any(p.requires_grad and not isinstance(p, DTensor) for p in own.parameters()):
+            fully_shard(own, mesh=mesh)
+
+
 def gathered(value: Tensor) -> Tensor:
     """``value`` whole, on its device; all processes must call this together."""
     return value.full_tensor() if isinstance(value, DTensor) else value

@@ -25,7 +25,7 @@ def strategy_of(config: RunConfig) -> Strategy | str:
 
 
 def _check_fsdp(config: RunConfig) -> None:
-    """FSDP shards the student alone: methods with copies of it, and options that need it whole, are refused."""
+    """FSDP shards what is trained: methods with copies of the student, and options that need it whole, are refused."""
     settings = config.trainer
     if not registry.load("methods", config.method.name).shards:
         raise UserError(

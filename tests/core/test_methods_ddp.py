@@ -1,4 +1,7 @@
-"""Two processes: every method's gradient is the mean over both, also where it calls the network outside of autograd."""
+"""Two processes: every method's gradient is the mean over both, also where it calls the network outside of autograd.
+
+Under DistributedDataParallel, and under FSDP where the method says that it can be sharded.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import sys
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 
 from cmmulti.conditioning import Condition
 from cmmulti.methods.base import Method
@@ -19,6 +23,7 @@ from cmmulti.randomness import TrainingRandomness
 from cmmulti.testing.gaussian import Gaussian
 from cmmulti.testing.methods import BUDGET, SHAPE, at, teacher_of
 from cmmulti.testing.tiny import methods
+from cmmulti.training.sharding import gathered, shard_training
 
 
 class Step(nn.Module):
@@ -49,8 +54,9 @@ def gradients(step: nn.Module) -> dict[str, Tensor]:
 
 
 def compare(rank: int) -> None:
-    """In one of two processes: DDP's gradient against the mean of what both ranks get alone."""
+    """In one of two processes: DDP's and FSDP's gradients against the mean of what both ranks get alone."""
     torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    mesh = init_device_mesh("cpu", (2,))
     for name, method in methods().items():
         step = step_of(method)
         alone = []
@@ -58,18 +64,23 @@ def compare(rank: int) -> None:
             single = copy.deepcopy(step)
             single(other).backward()
             alone.append(gradients(single))
-        wrapped = nn.parallel.DistributedDataParallel(step)
-        for _ in range(2):  # the second pass fails where the first left a gradient unreduced
-            step.zero_grad()
-            wrapped(rank).backward()
-        got = gradients(step)
-        assert got.keys() == alone[0].keys() == alone[1].keys(), name
-        for key, value in got.items():
-            torch.testing.assert_close(
-                value, (alone[0][key] + alone[1][key]) / 2, rtol=1e-4, atol=1e-5, msg=f"{name} {key}"
-            )
-        assert any(not torch.allclose(alone[0][key], alone[1][key]) for key in got), name
+        assert any(not torch.allclose(alone[0][key], alone[1][key]) for key in alone[0]), name
+        sharded = copy.deepcopy(step)
+        check(f"ddp {name}", step, nn.parallel.DistributedDataParallel(step), rank, alone)
+        if method.shards:
+            shard_training(sharded.model.network, sharded.method, mesh)
+            check(f"fsdp {name}", sharded, sharded, rank, alone)
     torch.distributed.destroy_process_group()
+
+
+def check(name: str, step: Step, called: nn.Module, rank: int, alone: list[dict[str, Tensor]]) -> None:
+    for _ in range(2):  # the second pass fails where the first left a gradient unreduced
+        step.zero_grad()
+        called(rank).backward()
+    got = {key: gathered(value) for key, value in gradients(step).items()}
+    assert got.keys() == alone[0].keys() == alone[1].keys(), name
+    for key, value in got.items():
+        torch.testing.assert_close(value, (alone[0][key] + alone[1][key]) / 2, rtol=1e-4, atol=1e-5, msg=f"{name} {key}")
 
 
 def test_gradients_are_the_mean_over_processes() -> None:
