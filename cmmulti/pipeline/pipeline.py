@@ -24,6 +24,7 @@ from cmmulti.pipeline.outcome import Outcome
 from cmmulti.pipeline.processes import gathered, my_share
 from cmmulti.randomness import SampleRandomness
 from cmmulti.samplers.base import Callback, Sampler, Samples
+from cmmulti.samplers.multistep import Multistep
 from cmmulti.samplers.named import sampler_named
 
 
@@ -213,7 +214,11 @@ class Pipeline(Conditioned):
     def sampler(self, name: str | None = None) -> Sampler:
         """The sampler of that name (with its settings, as :func:`~cmmulti.samplers.named.sampler_named` reads them), or the
         model's own."""
-        return sampler_named(self.sampler_name(name))
+        found = sampler_named(self.sampler_name(name))
+        if self.model.role != "teacher" and not isinstance(found, Multistep):
+            # Its estimate is the end of the trajectory, not its slope: the solver would go astray in silence.
+            raise UserError(f"sampler {name}: for denoising teachers; expected multistep for this {self.model.role} model")
+        return found
 
     def sampler_name(self, name: str | None = None) -> str:
         """By default Heun for a teacher and multistep sampling for the others."""

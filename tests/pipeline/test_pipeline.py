@@ -58,6 +58,7 @@ def test_a_teacher_walks_the_ode_with_heun(pipe: Pipeline) -> None:
         ({"levels": [1.0, 2.0]}, "strictly decreasing"),
         ({"levels": [100.0]}, r"\(0, 80\]"),
         ({"sampler": "multstep"}, "did you mean 'multistep'"),
+        ({"sampler": "heun"}, "sampler heun: for denoising teachers; expected multistep for this consistency model"),
     ],
 )
 def test_impossible_requests_are_refused(pipe: Pipeline, how: dict[str, object], message: str) -> None:
