@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from runs import in_two_processes
+from runs import flat, in_two_processes
 
 from cmmulti.config import RunConfig, resolve
 from cmmulti.errors import UserError
@@ -74,12 +74,30 @@ def test_accumulated_batches_equal_the_whole_batch(values: dict[str, Any], tmp_p
     assert_same_run(tmp_path / "one", tmp_path / "four", 4)
 
 
+def test_a_forward_mode_method_with_weights_of_its_own_is_sharded(values: dict[str, Any], tmp_path: Path) -> None:
+    """sCT's weights, its learned weighting and both moments after FSDP with a resumption are those of DDP."""
+    values["method"] = {"name": "sct", "warmup": 2}
+    values["optimizer"] = {"decay": "constant", "learning_rate": 0.01}
+    file = tmp_path / "toy.yaml"
+    file.write_text(yaml.safe_dump(values))
+    two = ["train", str(file), "--set", "trainer.devices=2", "--out"]
+    sharded = [*two, str(tmp_path / "fsdp"), "--set", "trainer.strategy=fsdp"]
+    first = [*sharded, "--set", "trainer.max_steps=2"]
+    codes, told = in_two_processes([*two, str(tmp_path / "ddp"), "then", *first, "then", *sharded, "--resume"])
+    assert codes == [0, 0], told
+    ddp, fsdp = (flat(checkpoint.load(tmp_path / run / "step-00000004.ckpt")) for run in ("ddp", "fsdp"))
+    assert any("/method/weight" in name and value.any() for name, value in ddp.items())
+    for name, value in ddp.items():
+        if isinstance(value, torch.Tensor) and not name.startswith("/ema"):  # half-lives are shares of the budget told
+            torch.testing.assert_close(value, fsdp[name], rtol=1e-4, atol=1e-5, msg=name)
+
+
 @pytest.mark.parametrize(
     ("sets", "message"),
     [
         (["trainer.compile=true"], "compile"),
         (["trainer.precision=bf16-mixed"], "precision"),
-        (["method={name: cd}"], "method.name = 'cd'"),
+        *(([f"method={{name: {name}}}"], f"method.name = '{name}'") for name in ("cd", "ct", "ctm", "lcm", "progressive")),
     ],
 )
 def test_fsdp_is_refused_by_name_where_it_does_not_fit(toy_config: Config, sets: list[str], message: str) -> None:
