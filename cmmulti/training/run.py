@@ -15,6 +15,7 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from cmmulti.config import RunConfig
+from cmmulti.config.schema import TrainerConfig
 from cmmulti.errors import UserError
 from cmmulti.training import folder
 from cmmulti.training.build import Parts, build, order_of, parameter_count, pipeline_config
@@ -67,7 +68,7 @@ def train(config: RunConfig, out: Path, resume: bool = False, command: str = "")
     if config.trainer.compile:
         # Compiled dropout would draw in its own way, and a pair's two graphs need not agree on it.
         module.model.network.compile(options={"fallback_random": True})
-    with quiet(), torch.random.fork_rng(devices=[]), _told():
+    with quiet(), torch.random.fork_rng(devices=[]), _told(config.trainer):
         trainer = Trainer(
             accelerator=config.trainer.accelerator,
             devices=config.trainer.devices,
@@ -94,7 +95,7 @@ def train(config: RunConfig, out: Path, resume: bool = False, command: str = "")
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _told(asked: TrainerConfig) -> Iterator[None]:
     """Lightning's way of ending, in this package's words.
 
     Raises:
@@ -104,7 +105,8 @@ def _told() -> Iterator[None]:
     try:
         yield
     except MisconfigurationException as error:
-        raise UserError(f"trainer: {error}") from error
+        told = f"trainer.accelerator = {asked.accelerator!r}, trainer.devices = {asked.devices!r}"
+        raise UserError(f"{told}: {str(error).rstrip('.!')}; expected what this machine has, or auto") from error
     except SIGTERMException:
         say("terminated; the run was saved, go on with --resume")
         sys.exit(128 + signal.SIGTERM)
