@@ -121,7 +121,7 @@ def _samples(request: Request, tell: Tell) -> Path | None:
         seconds=round(time.perf_counter() - began, 2),
         metrics=dict(flat_metrics(result.rows[0])),
         baselines={title(row): dict(flat_metrics(row)) for row in (*result.rows[1:], result.floor)},
-        notes=[*result.notes, *_level_notes(request, pipeline)],
+        notes=[*result.notes, *_context_notes(pipeline), *_level_notes(request, pipeline)],
         device=str(pipeline.model.device),
         details=_details(request, source, result),
     )
@@ -177,6 +177,11 @@ def _task(request: Request, tell: Tell) -> Path:
         },
     )
     return _write(request, results, task_sections(run, pipeline), None)
+
+
+def _context_notes(pipeline: Pipeline) -> list[str]:
+    known = pipeline.config.context
+    return [] if known is None else [f"The model takes contexts ({known.described}); these samples were made without one."]
 
 
 def _level_notes(request: Request, pipeline: Pipeline) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
@@ -58,7 +59,7 @@ def contexts_of(config: RunConfig, source: TrainingSet, trained: Mapping[str, Pi
             raise UserError(f"init = {config.init!r}: takes contexts, {known['init'].described}; expected data.context")
         return None
     table = read_contexts(config.data.context)
-    root = str(config.data.root or os.environ.get("CMMULTI_DATA", ""))
+    root = str(config.data.root or Path(os.environ.get("CMMULTI_DATA", "")))
     scales = list(known.values())
     if any(scale != scales[0] for scale in scales):
         raise UserError("init, teacher: their contexts differ in names or scale; expected one trained with the other's")

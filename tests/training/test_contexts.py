@@ -141,6 +141,17 @@ def test_a_network_that_hears_no_context_is_refused(with_context: Config, toy: M
         with_width(config, parts.contexts)
 
 
+def test_a_network_in_another_form_hears_contexts_as_its_own_did(with_context: Config, tmp_path: Path) -> None:
+    train(with_context("trainer.max_steps=1"), tmp_path / "run")
+    pipe = export(tmp_path / "run", tmp_path / "model")
+    config = with_context("network={name: init}", "method={name: sct}", f"init={tmp_path / 'model'}")
+    parts = build(config)
+    assert parts.config.network.name == "translated"
+    x, condition = torch.randn(2, 1, 8), pipe.condition([0, 1], None, pipe.contexts_for([0, 1], {"level": 2.0}))
+    answers = [model.eval().endpoint(x, 1.0, condition) for model in (pipe.model, parts.model)]
+    torch.testing.assert_close(*answers, rtol=1e-4, atol=1e-5)
+
+
 def test_an_item_without_a_context_is_named(with_context: Config, file: Path) -> None:
     file.write_text(file.read_text().replace("toy-7.bin", "toy-seven.bin"))
     with pytest.raises(UserError, match=r"contexts\.csv: no context for 'toy-7\.bin'"):

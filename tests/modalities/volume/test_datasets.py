@@ -77,6 +77,7 @@ def test_heads_follow_the_given_split_and_skip_slices_of_air(root):
     train = parts["train"]
     assert len(train) == 6
     assert train.names[0] == "S00, slice 1"
+    assert train.files[0] == "S00"
     assert train.licence == "CC-BY-SA-3.0"
     assert "brain-development.org" in train.attribution
     assert (train.labels == -1).all()
