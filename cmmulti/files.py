@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import lzma
 import os
 import tempfile
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+
+DAMAGED_ARCHIVE: tuple[type[Exception], ...] = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    tokenize.TokenError,
+    SyntaxError,
+    EOFError,
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    RuntimeError,
+)
+"""What zipfile and numpy raise on damaged ``.npz`` archives and the array headers in them."""
 
 
 @contextlib.contextmanager

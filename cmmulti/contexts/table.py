@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from cmmulti.errors import UserError
+from cmmulti.files import DAMAGED_ARCHIVE
 
 FILE = "file"
 """The column of a CSV table that says which item a row belongs to."""
@@ -123,7 +122,7 @@ def _npz(path: Path) -> Iterator[tuple[str, Any]]:
                 raise ValueError("a single array")
             for name in archive.files:
                 yield name, archive[name]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+    except (*DAMAGED_ARCHIVE, MemoryError) as error:
         raise UserError(f"{path}: not a whole archive of arrays ({error})") from error
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -15,6 +14,7 @@ import numpy as np
 from cmmulti import registry
 from cmmulti.description import UnclaimedError
 from cmmulti.errors import UserError
+from cmmulti.files import DAMAGED_ARCHIVE
 from cmmulti.modality import Modality
 
 MOST_FILES = 1_000_000
@@ -69,7 +69,7 @@ def _archive(path: Path, adapters: list[Modality]) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             counts = _counted((PurePosixPath(name).name for name in archive.namelist()), adapters)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except DAMAGED_ARCHIVE as error:
         raise UserError(f"{path}: not a readable zip archive ({error})") from error
     if not counts:
         raise _unknown(path, adapters)
@@ -87,7 +87,7 @@ def _arrays(path: Path) -> dict[str, Any]:
                 if math.prod(shape) * dtype.itemsize > member.file_size:
                     raise UserError(f"{path}: {member.filename} promises {shape} of {dtype}, more than the file holds")
                 found[member.filename.removesuffix(".npy")] = f"{dtype} {shape}"
-    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+    except DAMAGED_ARCHIVE as error:
         raise UserError(f"{path}: not a readable .npz archive ({error})") from error
     return {"kind": "archive of arrays", "path": str(path), "arrays": found}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -118,7 +117,7 @@ def _cifar_part(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
                 array[i] = np.asarray(image)
         if len(labels) != len(array) or labels.max() > 9:
             raise ValueError(f"{len(labels)} labels up to {labels.max()} for {len(array)} pictures")
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, MemoryError) as error:
+    except (*DAMAGED_ARCHIVE, MemoryError) as error:
         raise UserError(f"{path}: not a whole archive of 32 x 32 pictures ({error})") from error
     array.setflags(write=False)
     return array, labels.astype(np.int64)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import lzma
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -13,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cmmulti.errors import UserError
+from cmmulti.files import DAMAGED_ARCHIVE
 from cmmulti.modality import Split
 from modalities.volume.item import Array, Volume
 from modalities.volume.splits import distinct, divide
@@ -26,7 +24,7 @@ def _arrays(path: Path) -> Mapping[str, Array]:
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; expected an archive of the data set") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
+    except DAMAGED_ARCHIVE as error:
         raise UserError(f"{path}: not a readable archive of arrays ({error})") from error
     for array in arrays.values():
         array.setflags(write=False)

@@ -5,20 +5,16 @@ from __future__ import annotations
 import math
 import os
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from cmmulti.errors import UserError
-from cmmulti.files import replacing
+from cmmulti.files import DAMAGED_ARCHIVE, replacing
 
 _DEFLATE_LIMIT = 1032
 """No deflate stream grows by more than this factor."""
-
-_DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, NotImplementedError, RuntimeError, SyntaxError)
-"""What zipfile and numpy raise on damaged archives and headers."""
 
 
 def read_npz(path: Path, required: Mapping[str, str], optional: Mapping[str, str]) -> dict[str, np.ndarray]:
@@ -43,7 +39,7 @@ def read_npz(path: Path, required: Mapping[str, str], optional: Mapping[str, str
                     arrays[name] = _read_member(path, archive, members[name], name, kinds)
                 elif name in required:
                     raise UserError(f"{path}: no array {name!r}; expected {', '.join(required)}, found {sorted(members)}")
-    except _DAMAGED as error:
+    except DAMAGED_ARCHIVE as error:
         raise UserError(f"{path}: not a readable .npz archive: {str(error) or type(error).__name__}") from error
     return arrays
 
@@ -57,7 +53,7 @@ def array_names(path: Path) -> set[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return {name.removesuffix(".npy") for name in archive.namelist()}
-    except _DAMAGED as error:
+    except DAMAGED_ARCHIVE as error:
         raise UserError(f"{path}: not a readable .npz archive: {str(error) or type(error).__name__}") from error
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cmmulti.errors import UserError
+from cmmulti.inspection import inspect
 from modalities.volume.kspace import KSpace, load_kspace, save_kspace
 
 
@@ -134,3 +135,16 @@ def test_damaged_files_end_in_user_errors(tmp_path, arrays):
         except UserError:
             refused += 1
     assert refused > 300
+
+
+@pytest.mark.parametrize("header", [b"{'descr': '<c8', (", b"{'descr': '<c8', [1]: 2}", b"\x00" * 20, b"{'descr': '<c8'"])
+def test_an_array_header_that_cannot_be_parsed_is_refused(tmp_path, header):
+    for name in ("kspace.npz", "other.npz"):
+        path = tmp_path / name
+        with zipfile.ZipFile(path, "w") as archive:
+            padded = header.ljust(117) + b"\n"
+            archive.writestr(f"{path.stem}.npy", b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded)
+        with pytest.raises(UserError, match=rf"{name}: not a readable .npz archive"):
+            inspect(path)
+    with pytest.raises(UserError, match=r"kspace\.npz: not a readable .npz archive"):
+        load_kspace(tmp_path / "kspace.npz")
