@@ -14,6 +14,7 @@ from cmmulti.errors import UserError
 from cmmulti.files import replacing
 from modalities.audio.clip import BITS, LOSSLESS, Clip, Samples, stored
 from modalities.audio.headers import check_flac, check_header
+from modalities.audio.quiet import hushed
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
 BLOCK = 1 << 16
@@ -35,7 +36,7 @@ def load(path: Path) -> Clip:
         raise UserError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; expected a sound file")
     try:
         check_header(path)
-        with soundfile.SoundFile(path) as file:
+        with hushed(path), soundfile.SoundFile(path) as file:
             _check_promise(path, file)
             samples = _read(file)
             promised = file.frames

@@ -1,3 +1,5 @@
+import contextlib
+import os
 import resource
 import struct
 from pathlib import Path
@@ -158,3 +160,15 @@ def test_a_disk_that_takes_no_more_is_named(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_decoder_keeps_its_doubts_to_itself(tmp_path: Path, voice, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.mp3"
+    sf.write(path, voice(44100, 1), 44100)
+    content = bytearray(path.read_bytes())
+    content[2000:2400] = bytes(400)
+    path.write_bytes(content)
+    with contextlib.suppress(UserError):
+        load(path)
+    os.write(2, b"ours")
+    assert capfd.readouterr() == ("", "ours")
