@@ -24,6 +24,7 @@ DAMAGED_ARCHIVE: tuple[type[Exception], ...] = (
     TypeError,
     KeyError,
     RuntimeError,
+    MemoryError,
 )
 """What zipfile and numpy raise on damaged ``.npz`` archives and the array headers in them."""
 

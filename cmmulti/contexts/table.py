@@ -122,7 +122,7 @@ def _npz(path: Path) -> Iterator[tuple[str, Any]]:
                 raise ValueError("a single array")
             for name in archive.files:
                 yield name, archive[name]
-    except (*DAMAGED_ARCHIVE, MemoryError) as error:
+    except DAMAGED_ARCHIVE as error:
         raise UserError(f"{path}: not a whole archive of arrays ({error})") from error
 
 

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from cmmulti.config.checking import checked
 from cmmulti.errors import UserError, unknown_name
+from cmmulti.files import DAMAGED_ARCHIVE
 from cmmulti.modality import DataSource, Split
 from modalities.image.arrays import PictureArray, SplitOptions, data_root, distinct, divide
 from modalities.image.folders import folder
@@ -117,7 +118,7 @@ def _cifar_part(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
                 array[i] = np.asarray(image)
         if len(labels) != len(array) or labels.max() > 9:
             raise ValueError(f"{len(labels)} labels up to {labels.max()} for {len(array)} pictures")
-    except (*DAMAGED_ARCHIVE, MemoryError) as error:
+    except DAMAGED_ARCHIVE as error:
         raise UserError(f"{path}: not a whole archive of 32 x 32 pictures ({error})") from error
     array.setflags(write=False)
     return array, labels.astype(np.int64)
