@@ -93,8 +93,9 @@ def run(args: argparse.Namespace) -> None:
     from cmmulti.cli.common import announce, device, stoppable, typed
     from cmmulti.cli.task_options import task_options
     from cmmulti.errors import UserError
+    from cmmulti.evaluation.evaluate import evaluate
     from cmmulti.evaluation.generation import Sampling
-    from cmmulti.evaluation.request import Request, evaluate
+    from cmmulti.evaluation.request import Request
     from cmmulti.evaluation.task import task_called
     from cmmulti.pipeline import Pipeline
 

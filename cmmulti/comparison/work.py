@@ -17,8 +17,9 @@ from cmmulti.comparison.schema import TEACHER
 from cmmulti.comparison.state import Places, State
 from cmmulti.config import RunConfig
 from cmmulti.errors import UserError, users_fault
+from cmmulti.evaluation.evaluate import evaluate
 from cmmulti.evaluation.generation import TEACHER_STEPS
-from cmmulti.evaluation.request import Request, evaluate
+from cmmulti.evaluation.request import Request
 from cmmulti.pipeline import Pipeline
 from cmmulti.training.callbacks.cost import COST, read
 from cmmulti.training.export import export, read_run

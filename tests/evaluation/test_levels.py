@@ -10,7 +10,8 @@ from evaluation_toys import WaveModality, pipeline, unseen
 
 from cmmulti.cli import main
 from cmmulti.errors import UserError
-from cmmulti.evaluation.request import Request, evaluate
+from cmmulti.evaluation.evaluate import evaluate
+from cmmulti.evaluation.request import Request
 from cmmulti.modality import ModalitySettings
 from cmmulti.pipeline.folder import CARD, CONFIG, read_config, write_config
 

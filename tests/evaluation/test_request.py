@@ -12,8 +12,9 @@ from evaluation_toys import Fill, FillModality, WaveModality, pipeline, unseen
 
 from cmmulti.errors import UserError
 from cmmulti.evaluation.card import with_figures
+from cmmulti.evaluation.evaluate import evaluate
 from cmmulti.evaluation.generation import Sampling, generate
-from cmmulti.evaluation.request import Request, evaluate
+from cmmulti.evaluation.request import Request
 from cmmulti.evaluation.task import how_to_solve
 from cmmulti.evaluation.tuning import parsed
 from cmmulti.evaluation.words import named_in, pairs
