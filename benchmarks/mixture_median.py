@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from mixture import DEVIATION, MODES, SIGMA_MAX, centres, denoised, median_error
+from plane import DEVIATION, MODES, SIGMA_MAX, centres, denoised, median_error
 from torch import Tensor
 
 Estimate = Callable[[Tensor, float], Tensor]

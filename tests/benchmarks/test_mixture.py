@@ -20,8 +20,8 @@ from cmmulti.parameterization import EDM
 
 @pytest.fixture(scope="module")
 def mixture() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "mixture.py"
-    spec = importlib.util.spec_from_file_location("mixture_benchmark", path)
+    path = Path(__file__).parents[2] / "benchmarks" / "plane.py"
+    spec = importlib.util.spec_from_file_location("plane_benchmark", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
