@@ -24,9 +24,10 @@ class CDSettings(MethodSettings):
     """Settings of CD; the defaults are the authors' for CIFAR-10, but for the distance (theirs is LPIPS).
 
     ``levels``: N of Karras' grid (ImageNet-64: 40). ``solver``: the teacher's step, one or two evaluations.
-    ``target_decay``: mu of the target's average; 0 takes the student itself (ImageNet-64: 0.95). ``guidance``: the weight
-    of the teacher's classifier-free guidance, which doubles its evaluations (1 or null: none); or a range of weights, which
-    the student is told and must be built to hear (``network.guided``).
+    ``target_decay``: mu of the target's average; 0 takes the student itself (ImageNet-64: 0.95, which is also the better
+    one with distances of elements). ``guidance``: the weight of the teacher's classifier-free guidance, which doubles its
+    evaluations (1 or null: none); or a range of weights, which the student is told and must be built to hear
+    (``network.guided``).
     """
 
     levels: int = Field(18, ge=2)
