@@ -130,9 +130,15 @@ class Method(nn.Module, ABC):
         return False
 
     @property
+    def told_guidance(self) -> tuple[float, float] | None:
+        """The range of guidance weights that the student's network is told, one per sample; None where it is told none."""
+        given = getattr(self.settings, "guidance", None)
+        return given if isinstance(given, tuple) else None
+
+    @property
     def tells_guidance(self) -> bool:
         """Whether the student's network must hear ``condition.guidance``."""
-        return False
+        return self.told_guidance is not None
 
     @abstractmethod
     def parameterization(self, sigma_data: float) -> Parameterization:

@@ -160,10 +160,6 @@ class SCD(SCT):
     def guided(self) -> bool:
         return cast(SCDSettings, self.settings).guidance is not None
 
-    @property
-    def tells_guidance(self) -> bool:
-        return isinstance(cast(SCDSettings, self.settings).guidance, tuple)
-
     def told(self, condition: Condition, randomness: TrainingRandomness, x0: Tensor) -> Condition:
         return students_condition(condition, cast(SCDSettings, self.settings).guidance, randomness, x0)
 

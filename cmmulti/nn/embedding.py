@@ -40,7 +40,7 @@ class ConditionEmbedding(nn.Module):
         width: of the vector. classes: number of labels, 0 for none. modalities: number of modalities, 0 for none.
         context_width: features of a context, 0 for none; the mean of its tokens is added, so that every block hears it.
         two_times: the network is also told ``time_next``; with ``time_gap`` as ``time - time_next``, which MeanFlow advises
-            (arXiv 2505.13447, table 1c). guided: it is told the guidance weight.
+            (arXiv 2505.13447, table 1c). guided: it is told the guidance weight, 1 where the condition has none.
     """
 
     def __init__(
@@ -79,8 +79,10 @@ class ConditionEmbedding(nn.Module):
             if self.next_in is None:
                 raise ValueError("this network has one time; build it with two_times=True to give it time_next")
             h = h + self.next_in(self.time(time - time_next if self.time_gap else time_next))
-        if self.guidance_in is not None and condition.guidance is not None:
-            h = h + self.guidance_in(self.time(condition.guidance.log1p()))
+        if self.guidance_in is not None:
+            # A sum without its term is nothing that was trained.
+            weight = torch.ones_like(time) if condition.guidance is None else condition.guidance
+            h = h + self.guidance_in(self.time(weight.log1p()))
         if self.label is not None:
             nothing = self.label.num_embeddings - 1
             if condition.label is None:

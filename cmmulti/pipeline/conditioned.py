@@ -49,7 +49,8 @@ class Conditioned:
     ) -> Condition:
         """What the network is told of samples of these classes and contexts, and which of several modalities they are of.
 
-        ``contexts`` (n, tokens, width) are those of :meth:`contexts_for`.
+        ``contexts`` (n, tokens, width) are those of :meth:`contexts_for`. A network that hears a guidance weight is always
+        told one: it knows no other way.
         """
         n, index, first = len(labels), self.config.modality_index, self.config.first_label
         if guidance is not None:
@@ -57,11 +58,12 @@ class Conditioned:
             if contexts is None and all(label is None for label in labels):
                 known = " or ".join(["a label"] * bool(self.config.classes) + ["a context"] * bool(self.config.context))
                 raise UserError(f"guidance: got {guidance:g} with nothing to be guided by; expected {known} beside it")
+        weight = self.config.plain_guidance if guidance is None else guidance
         numbers = [NULL_LABEL if v is None else first + v for v in labels]
         return Condition(
             label=torch.tensor(numbers, dtype=torch.int64) if self.config.classes else None,
             context=contexts,
-            guidance=None if guidance is None else torch.full((n,), guidance),
+            guidance=None if weight is None else torch.full((n,), weight),
             modality=None if index is None else torch.full((n,), index, dtype=torch.int64),
         )
 
@@ -79,3 +81,6 @@ class Conditioned:
             raise UserError(f"guidance: expected none, got {weight:g}: this model knows no classes to be guided by")
         if not self.can_be_guided:
             raise UserError(f"guidance: expected none, got {weight:g}: this model is no denoising teacher")
+        low, high = self.config.guidance or (-math.inf, math.inf)
+        if not low <= weight <= high:
+            raise UserError(f"guidance: expected {low:g} to {high:g}, the weights of its training, got {weight:g}")

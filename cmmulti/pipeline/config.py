@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -46,7 +47,8 @@ class PipelineConfig(BaseModel):
     ``evaluation_batch``: most samples per network call. ``sigma_data``: standard deviation of the training tensors.
     ``lower``: networks that serve lower levels in place of ``network``, from the lowest. ``modality_index``: what a network
     of several modalities is told for this one; its labels begin at ``first_label`` among those of all. ``context``: what
-    contexts the network takes, and their scale; None where it takes none.
+    contexts the network takes, and their scale; None where it takes none. ``guidance``: the range of guidance weights that
+    the network was told in training; None where it was told none.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -66,6 +68,7 @@ class PipelineConfig(BaseModel):
     modality_index: int | None = Field(None, ge=0)
     first_label: int = Field(0, ge=0)
     context: ContextScale | None = None
+    guidance: tuple[float, float] | None = None
 
     @model_validator(mode="after")
     def _same_classes(self) -> PipelineConfig:
@@ -88,6 +91,12 @@ class PipelineConfig(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _weights(self) -> PipelineConfig:
+        if self.guidance is not None and not 0 <= self.guidance[0] <= self.guidance[1] < math.inf:
+            raise ValueError(f"guidance: expected two weights, 0 <= low <= high, got {list(self.guidance)}")
+        return self
+
+    @model_validator(mode="after")
     def _ascending(self) -> PipelineConfig:
         ends = [*(part.sigma_high for part in self.lower), self.sigma_max]
         if any(low >= high for low, high in zip(ends[:-1], ends[1:], strict=True)):
@@ -98,6 +107,11 @@ class PipelineConfig(BaseModel):
     def files(self) -> dict[str, Piece]:
         """The file of each network's weights, and the network: that of the highest levels, then from the lowest."""
         return {WEIGHTS: self.network} | {LOWER.format(i): part.network for i, part in enumerate(self.lower, 1)}
+
+    @property
+    def plain_guidance(self) -> float | None:
+        """What a network that hears a weight is told where none is asked for: the one nearest to 1, no guidance, it knows."""
+        return None if self.guidance is None else min(max(1.0, self.guidance[0]), self.guidance[1])
 
     @property
     def conditional(self) -> bool:

@@ -140,6 +140,7 @@ def pipeline_config(
         modality_index=share.index,
         first_label=share.first_label,
         context=context,
+        guidance=method.told_guidance,
     )
 
 
@@ -218,6 +219,12 @@ def frozen_teacher(config: RunConfig, source: Pipeline) -> Model:
         )
     if build_method(config).guided and not source.config.conditional:
         raise UserError("method.guidance: expected none: the teacher knows no classes to be guided by")
+    if source.config.guidance is not None:
+        low, high = source.config.guidance
+        raise UserError(
+            f"{config.teacher or config.init}: a network that is told a guidance weight, {low:g} to {high:g}; "
+            "expected a teacher that hears none"
+        )
     return teacher.eval().requires_grad_(False)
 
 

@@ -29,17 +29,19 @@ ROUGHEST = 0.9
 
 class HeldOut(NamedTuple):
     """Clean items ``x`` (n, C, *spatial) in model space, their ``label`` (n,), noise (n, C, *spatial) for each, and their
-    ``context`` (n, tokens, width) where they have any."""
+    ``context`` (n, tokens, width) where they have any; ``guidance``, the weight that a network which hears one is told."""
 
     x: Tensor
     label: Tensor
     noise: Tensor
     context: Tensor | None = None
+    guidance: float | None = None
 
     def condition(self, conditional: bool, device: torch.device) -> Condition:
         """What a network is told of them: contexts, and labels if it knows classes (``conditional``)."""
         known = conditional and bool((self.label != NULL_LABEL).any())
-        return Condition(label=self.label if known else None, context=self.context).to(device)
+        weight = None if self.guidance is None else torch.full((len(self.x),), self.guidance)
+        return Condition(self.label if known else None, self.context, weight).to(device)
 
 
 def held_out(examples: Examples, n: int) -> HeldOut:

@@ -90,7 +90,8 @@ class Validation(AfterStep):
             source = self.parts.modality.dataset(data_source(config), "val")
             contexts = None if self.parts.contexts is None else self.parts.contexts.of(source)
             examples = Examples(source, config.trainer.seed, mine.shape, skip=False, contexts=contexts)
-            return held_out(examples, config.validation.n)
+            items = held_out(examples, config.validation.n)
+            return items._replace(guidance=self.average.config.plain_guidance)
         except UserError as error:
             say(f"no held-out items, so quality is not measured: {error}")
             return None
