@@ -1,4 +1,5 @@
-"""What is installed, by name: modalities, methods, networks, operators, solvers, models, makers of data sets.
+"""What is installed, by name: modalities, methods, networks, feature networks, operators, solvers, models, makers of data
+sets.
 
 Every piece, ours or a third party's, is an entry point of one of :data:`GROUPS`. Listing names reads package metadata
 only; a piece is imported when it is asked for, so that a broken plug-in is reported by name and the rest still work.
@@ -14,7 +15,7 @@ from typing import Any
 
 from cmmulti.errors import UserError, unknown_name
 
-GROUPS = ("modalities", "methods", "networks", "operators", "solvers", "models", "preparers")
+GROUPS = ("modalities", "methods", "networks", "feature_networks", "operators", "solvers", "models", "preparers")
 
 
 @cache
@@ -37,7 +38,7 @@ def load(group: str, name: str) -> Any:
     """
     entries = _entries(group)
     if name not in entries:
-        raise unknown_name(group.removesuffix("s").replace("modalitie", "modality"), name, entries)
+        raise unknown_name(group.removesuffix("s").replace("modalitie", "modality").replace("_", " "), name, entries)
     try:
         return entries[name].load()
     except (ImportError, AttributeError) as error:

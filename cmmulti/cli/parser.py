@@ -20,6 +20,7 @@ COMMANDS = (
     "evaluate",
     "export",
     "convert",
+    "classifier",
     "inspect",
     "report",
     "data",

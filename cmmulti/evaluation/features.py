@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from cmmulti.distances import feature_distance
-from cmmulti.evaluation.classifier import FEATURES, Classifier, fingerprint
+from cmmulti.evaluation.classifier import fingerprint
+from cmmulti.nn.classifier import FEATURES, Classifier
 
 BATCH = 256
 

@@ -69,6 +69,7 @@ _FOLDERS: list[tuple[Callable[[Path], bool], str, str]] = [
     (_holds("results.json"), "results", "folder"),
     (_holds("config.json"), "models", "model"),
     (_holds("model.safetensors"), "models", "model"),
+    (_holds("classifier.json"), "models", "classifier"),
     (_holds("config.yaml"), "runs", "run"),
     (_holds_any("step-*.ckpt"), "runs", "run"),
     (_holds_any("*/results.json"), "results", "folders"),

@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from cmmulti.errors import UserError
+from cmmulti.nn.feature_network import TrainedClassifier
 from cmmulti.noise import few_step_levels
 from cmmulti.pipeline import Pipeline, PipelineConfig
 from cmmulti.pipeline.folder import parameters, read_config
@@ -34,6 +35,24 @@ def config(path: Path) -> dict[str, Any]:
     modality = found.build_modality()
     levels = {str(n): found.levels.get(n, few_step_levels(n, found.sigma_max)) for n in (1, 2)}
     return {"kind": "model config", "path": str(path), **_of_config(found), "shape": list(modality.shape), "levels": levels}
+
+
+def classifier(folder: Path) -> dict[str, Any]:
+    """A feature network's folder, its weights read and checked."""
+    network = TrainedClassifier(str(folder))
+    about = network.about
+    named = None if about.accuracy is None else f"{100 * about.accuracy:.1f} % of {about.heldout} items"
+    return {
+        "kind": f"classifier of {about.data.get('name')}, a feature network for `method.distance`",
+        "path": str(folder),
+        "shape": list(about.shape),
+        "classes": about.classes,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "held-out items named rightly": named,
+        "modality": about.modality,
+        "data": about.data,
+        "training": about.training,
+    }
 
 
 def weights_of_model(path: Path) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from cmmulti.conditioning import Condition
-from cmmulti.distances import Distance, distance
 from cmmulti.methods.base import Budget, Loss, Method, MethodSettings, Progress, Recommended, StageEvent
+from cmmulti.methods.distance import TrainingDistance, distance_of
 from cmmulti.methods.guidance import Guidance, Weight, students_condition, teachers_condition
 from cmmulti.methods.solver import Solver, teacher_step
 from cmmulti.methods.target import Target
@@ -33,7 +33,7 @@ class CDSettings(MethodSettings):
     levels: int = Field(18, ge=2)
     solver: Solver = "heun"
     target_decay: float = Field(0.0, ge=0, lt=1)
-    distance: Distance = "huber"
+    distance: TrainingDistance = "huber"
     guidance: Weight | Guidance | None = None
 
 
@@ -65,6 +65,7 @@ class CD(Method):
 
     def setup(self, model: Model, teacher: Model | None, budget: Budget) -> None:
         super().setup(model, teacher, budget)
+        self.distance = distance_of(cast(CDSettings, self.settings).distance)
         self.teacher = cast(Model, teacher).requires_grad_(False)
         self.target = Target(model, cast(CDSettings, self.settings).target_decay > 0)
         # A buffer goes where the run goes; a grid made in the loss would be copied from the host at every step.
@@ -89,7 +90,7 @@ class CD(Method):
             student = model.endpoint(x, sigma, condition)
         with randomness.dropout(x0.device):
             target = self.target.endpoint(model, x_next, sigma_next, condition)
-        apart = distance(settings.distance, student, target)
+        apart = self.distance(student, target)
         return Loss.mean(apart, sigma, levels=len(self.levels), ratio=sigma_next / sigma)
 
     def after_step(self, model: Model, progress: Progress) -> StageEvent | None:

@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from cmmulti.conditioning import Condition
-from cmmulti.distances import Distance, distance
 from cmmulti.methods.base import Budget, Loss, Method, MethodSettings, Progress, Recommended, StageEvent
+from cmmulti.methods.distance import TrainingDistance, distance_of
 from cmmulti.methods.target import Target
 from cmmulti.model import Model, Role
 from cmmulti.noise import karras_at
@@ -29,7 +29,7 @@ class CTSettings(MethodSettings):
     first: int = Field(2, ge=1)
     last: int = Field(150, ge=1)
     target_decay: float = Field(0.9, gt=0, lt=1)
-    distance: Distance = "huber"
+    distance: TrainingDistance = "huber"
 
 
 class CT(Method):
@@ -49,6 +49,7 @@ class CT(Method):
 
     def setup(self, model: Model, teacher: Model | None, budget: Budget) -> None:
         super().setup(model, teacher, budget)
+        self.distance = distance_of(cast(CTSettings, self.settings).distance)
         self.target = Target(model, average=True)
 
     def intervals(self, progress: Progress) -> int:
@@ -64,7 +65,7 @@ class CT(Method):
     def loss(
         self, model: Model, x0: Tensor, condition: Condition, progress: Progress, randomness: TrainingRandomness
     ) -> Loss:
-        settings, n = cast(CTSettings, self.settings), self.intervals(progress)
+        n = self.intervals(progress)
         draw = randomness.generator("sigma", x0.device)
         index = torch.randint(n, (len(x0),), generator=draw, device=x0.device)
         sigma, sigma_next = (
@@ -76,7 +77,7 @@ class CT(Method):
         with randomness.dropout(x0.device):
             near = torch.addcmul(x0, sigma_next.view(shape), noise)
             target = self.target.endpoint(model, near, sigma_next, condition)
-        apart = distance(settings.distance, student, target)
+        apart = self.distance(student, target)
         return Loss.mean(apart, sigma, levels=n + 1, ratio=sigma_next / sigma)
 
     def after_step(self, model: Model, progress: Progress) -> StageEvent | None:

@@ -11,8 +11,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cmmulti.conditioning import Condition
-from cmmulti.distances import Distance, distance, mean_square
+from cmmulti.distances import mean_square
 from cmmulti.methods.base import Budget, Loss, Method, MethodSettings, Progress, Recommended, StageEvent
+from cmmulti.methods.distance import TrainingDistance, distance_of
 from cmmulti.methods.guidance import Guidance, Weight, students_condition, teachers_condition
 from cmmulti.methods.solver import teacher_step
 from cmmulti.methods.target import Target
@@ -35,7 +36,7 @@ class CTMSettings(MethodSettings):
     levels: int = Field(18, ge=3)
     solver_steps: int = Field(17, ge=1)
     target_decay: float = Field(0.999, ge=0, lt=1)
-    distance: Distance = "huber"
+    distance: TrainingDistance = "huber"
     denoising: float = Field(1.0, ge=0)
     p_mean: float = -1.2
     p_std: float = Field(1.2, gt=0)
@@ -73,6 +74,7 @@ class CTM(Method):
 
     def setup(self, model: Model, teacher: Model | None, budget: Budget) -> None:
         super().setup(model, teacher, budget)
+        self.distance = distance_of(cast(CTMSettings, self.settings).distance)
         self.teacher = cast(Model, teacher).requires_grad_(False)
         self.target = Target(model, average=True)
 
@@ -125,7 +127,7 @@ class CTM(Method):
             jumped = model.jump(x, t, s, condition)
         with randomness.dropout(device):
             student = self.target.project(model, jumped, s, condition)
-        apart = distance(settings.distance, student, target)
+        apart = self.distance(student, target)
         value = apart.mean()
         if settings.denoising:
             value = linearized(value, jumped)

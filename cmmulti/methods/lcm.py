@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from cmmulti.distances import Distance
 from cmmulti.methods.cd import CD, CDSettings
+from cmmulti.methods.distance import TrainingDistance
 from cmmulti.methods.guidance import Guidance
 from cmmulti.methods.solver import Solver
 from cmmulti.model import Model
@@ -28,7 +28,7 @@ class LCMSettings(CDSettings):
     levels: int = Field(50, ge=2)
     solver: Solver = "euler"
     target_decay: float = Field(0.95, ge=0, lt=1)
-    distance: Distance = "elementwise-huber"
+    distance: TrainingDistance = "elementwise-huber"
     guidance: Guidance = (6.0, 16.0)
 
 

@@ -20,8 +20,8 @@ from cmmulti.files import replacing
 from cmmulti.modality import Modality
 from cmmulti.model import Model
 from cmmulti.pipeline.config import FORMAT, WEIGHTS, Piece, PipelineConfig, build_network
-from cmmulti.pipeline.weights import read_weights, write_weights
 from cmmulti.ranged import Ranged
+from cmmulti.weights import read_weights, shapes_of, write_weights
 
 CONFIG, CARD = "config.json", "README.md"
 LARGEST_CONFIG = 4_000_000
@@ -143,7 +143,7 @@ def _shapes_of(piece: Piece, modality: Modality) -> dict[str, tuple[int, ...]]:
             raise UserError(f"{told}: {error}") from error
     if made != modality.shape:
         raise UserError(f"network {piece.name}: makes {made} of {modality.name} tensors {modality.shape}")
-    return {name: tuple(t.shape) for name, t in network.state_dict().items()}
+    return shapes_of(network)
 
 
 def networks(model: Model) -> list[nn.Module]:

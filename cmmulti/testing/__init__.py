@@ -4,6 +4,7 @@
 >>> check_operator(MyOperator((1, 17, 9)))
 """
 
+from cmmulti.testing.feature_networks import FeatureNetworkCase, check_feature_network
 from cmmulti.testing.gaussian import Gaussian, GaussianNetwork, gaussian_model
 from cmmulti.testing.methods import check_method
 from cmmulti.testing.modalities import ModalityCase, check_modality
@@ -15,12 +16,14 @@ from cmmulti.testing.solvers import check_solver
 from cmmulti.testing.suite import Suite
 
 __all__ = [
+    "FeatureNetworkCase",
     "Gaussian",
     "GaussianNetwork",
     "ModalityCase",
     "NetworkCase",
     "SamplerCase",
     "Suite",
+    "check_feature_network",
     "check_method",
     "check_modality",
     "check_network",

@@ -109,7 +109,7 @@ def test_a_full_disk_is_the_users_error_and_leaves_nothing(
     def full(*_: object, **__: object) -> None:
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("cmmulti.pipeline.weights.save_file", full)
+    monkeypatch.setattr("cmmulti.weights.save_file", full)
     with pytest.raises(UserError, match=r"cannot write the model .*No space left"):
         pipe.save_pretrained(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []

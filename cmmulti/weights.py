@@ -24,6 +24,11 @@ def write_weights(path: Path, network: nn.Module, half: bool, form: int) -> None
         save_file(state, part, metadata={"format": "pt", "cmmulti": str(form)})
 
 
+def shapes_of(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a network's tensors, as :func:`read_weights` expects them; one on ``meta`` will do."""
+    return {name: tuple(t.shape) for name, t in network.state_dict().items()}
+
+
 def read_weights(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
     """The tensors of a file, float32, of exactly the names and shapes ``expected`` and finite.
 

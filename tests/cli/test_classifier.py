@@ -1,0 +1,63 @@
+"""``cmmulti classifier``: from a run config to a feature network, and into a run."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+Run = Callable[..., Any]
+
+CONFIG = "configs/image/digits-edm.yaml"
+SMALL = ("--set", "network={name: unet, channels: [8], blocks: 1, attention: []}", "--set", "data.batch_size=8")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("classifier") / "digits"
+
+
+def test_a_classifier_is_trained_and_serves_as_distance(cmmulti: Run, folder: Path, tmp_path: Path) -> None:
+    told = cmmulti("classifier", CONFIG, "--out", folder, "--steps", 40)
+    assert told.code == 0, told.err
+    about = json.loads((folder / "classifier.json").read_text())
+    assert about["shape"] == [1, 8, 8]
+    assert about["data"]["name"] == "digits"
+    assert about["accuracy"] > 0.5  # ten classes; chance is 0.1
+    assert f"{100 * about['accuracy']:.1f} % of {about['heldout']} held-out items" in told.out
+    method = f"method={{name: ct, distance: {{name: classifier, path: {json.dumps(str(folder))}}}}}"
+    run = ("train", CONFIG, *SMALL, "--set", method, "--set", "trainer.max_steps=3", "--set", "preview.every_steps=0")
+    told = cmmulti(*run, "--set", "validation.every_steps=0", "--out", tmp_path / "run")
+    assert told.code == 0, told.err
+    assert str(folder) in (tmp_path / "run" / "config.yaml").read_text()
+    told = cmmulti("inspect", folder)
+    assert told.code == 0, told.err
+    assert "classifier of digits" in told.out
+
+
+def test_nothing_is_overwritten(cmmulti: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("x")
+    told = cmmulti("classifier", CONFIG, "--out", tmp_path)
+    assert (told.code, told.err.count("\n")) == (2, 1)
+    assert f"{tmp_path}: exists and is not an empty folder" in told.err
+
+
+def test_data_without_labels_are_refused(cmmulti: Run, tmp_path: Path) -> None:
+    data = tmp_path / "pictures"
+    data.mkdir()
+    for i in range(4):
+        Image.fromarray(np.full((8, 8), 60 * i, np.uint8)).save(data / f"{i}.png")
+    plain = ("--set", f"data={{name: folder, root: {json.dumps(str(data))}}}", "--set", "modality.classes=0")
+    told = cmmulti("classifier", CONFIG, *plain, "--out", tmp_path / "out")
+    assert (told.code, told.err.count("\n")) == (2, 1)
+    assert "0 items with a label; a classifier expects 16 or more" in told.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_joint_config_is_refused(cmmulti: Run, tmp_path: Path) -> None:
+    told = cmmulti("classifier", "configs/joint/digits-edm.yaml", "--out", tmp_path / "out")
+    assert (told.code, told.err.count("\n")) == (2, 1)
+    assert "a classifier is of one modality" in told.err
