@@ -104,6 +104,9 @@ class OptimizerConfig(Section):
         return self
 
 
+LOWEST = 0.002
+"""The end of the grids of levels that methods train on (arXiv 2303.01469, appendix C), which ``sigma_max`` lies above."""
+
 WIDEST = 12**-0.5
 """What the relative width of a power-function average stays below: that of the plain mean over the run."""
 
@@ -223,7 +226,7 @@ class RunConfig(Section):
     log: LogConfig = LogConfig()
     label_dropout: float = Field(default=0.1, ge=0, le=1)
     sigma_data: float | None = Field(default=None, gt=0)
-    sigma_max: float = Field(default=80.0, gt=0)
+    sigma_max: float = Field(default=80.0, gt=LOWEST)
     init: str | None = None
     teacher: str | None = None
 

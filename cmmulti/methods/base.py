@@ -88,9 +88,9 @@ class Recommended:
 
 
 class MethodSettings(BaseModel):
-    """Base of a method's settings: the keys below ``method:`` in a config."""
+    """Base of a method's settings: the keys below ``method:`` in a config. Numbers are finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Exported(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from cmmulti.conditioning import Condition
@@ -27,13 +28,13 @@ class ECTSettings(MethodSettings):
     """
 
     p_mean: float = -1.1
-    p_std: float = 2.0
-    q: float = 2.0
-    stages: int = 8
-    k: float = 8.0
-    b: float = 1.0
+    p_std: float = Field(2.0, gt=0)
+    q: float = Field(2.0, gt=1)
+    stages: int = Field(8, ge=1)
+    k: float = Field(8.0, ge=0)
+    b: float = Field(1.0, ge=0)
     weighting: Literal["inverse-step", "edm"] = "inverse-step"
-    huber: float = 0.0
+    huber: float = Field(0.0, ge=0)
 
 
 class ECT(Method):

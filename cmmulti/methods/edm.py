@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from cmmulti.conditioning import Condition
@@ -21,7 +22,7 @@ class EDMSettings(MethodSettings):
     """``ln sigma ~ N(p_mean, p_std^2)`` (table 1 of the paper)."""
 
     p_mean: float = -1.2
-    p_std: float = 1.2
+    p_std: float = Field(1.2, gt=0)
 
 
 class EDM(Method):

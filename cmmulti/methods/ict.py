@@ -6,7 +6,7 @@ import math
 from typing import ClassVar, cast
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from cmmulti.conditioning import Condition
@@ -30,6 +30,12 @@ class ICTSettings(MethodSettings):
     p_mean: float = -1.1
     p_std: float = Field(2.0, gt=0)
     huber: float = Field(0.00054, ge=0)
+
+    @model_validator(mode="after")
+    def _growing(self) -> ICTSettings:
+        if self.last < self.first:
+            raise ValueError(f"last = {self.last}: expected at least first = {self.first}")
+        return self
 
 
 class ICT(Method):
@@ -56,7 +62,7 @@ class ICT(Method):
     def levels(self, progress: Progress) -> int:
         """``min(s_0 2^floor(k / K'), s_1) + 1`` with ``K' = floor(K / (log2 floor(s_1 / s_0) + 1))`` (section 3.4)."""
         s = cast(ICTSettings, self.settings)
-        stages = math.log2(max(s.last // s.first, 1)) + 1
+        stages = math.log2(s.last // s.first) + 1
         length = max(math.floor(self.steps / stages), 1)
         stage = round(progress.fraction * self.steps) // length
         # Beyond the last stage 2^stage has no use, and its size no bound.

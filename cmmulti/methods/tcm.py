@@ -39,8 +39,8 @@ class TCMSettings(MethodSettings):
     first_stage: int = Field(7, ge=0)
     stages: int = Field(1, ge=1)
     ratio_limit: float = Field(0.999, gt=0, lt=1)
-    k: float = 8.0
-    b: float = 1.0
+    k: float = Field(8.0, ge=0)
+    b: float = Field(1.0, ge=0)
     weighting: Literal["inverse-step", "edm"] = "inverse-step"
     huber: float = Field(1e-8, ge=0)
 

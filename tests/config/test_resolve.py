@@ -102,6 +102,15 @@ def test_all_mistakes_are_told_at_once_in_one_line() -> None:
         (["trainer.max_steps=10000000000000000000000"], "max_steps"),
         (["data.batch_size=100000000000"], "batch_size"),
         (["trainer.threads=100000"], "threads"),
+        (["sigma_max=0.002"], "sigma_max"),
+        (["method={name: edm, p_std: 0}"], "p_std = 0"),
+        (["method={name: edm, p_mean: .nan}"], "p_mean = nan"),
+        (["method={name: meanflow, r_law: [.inf, 1]}"], "r_law"),
+        (["method={name: ect, stages: 0}"], "stages = 0"),
+        (["method={name: ect, q: 1}"], "q = 1"),
+        (["method={name: ect, huber: -1}"], "huber = -1"),
+        (["method={name: tcm, k: -2}"], "k = -2"),
+        (["method={name: ict, first: 20, last: 10}"], "last = 10: expected at least first = 20"),
     ],
 )
 def test_mistakes_name_key_value_and_expectation(sets: Sequence[str], message: str) -> None:
