@@ -59,10 +59,6 @@ class CD(Method):
     def guided(self) -> bool:
         return cast(CDSettings, self.settings).guidance is not None
 
-    @property
-    def tells_guidance(self) -> bool:
-        return isinstance(cast(CDSettings, self.settings).guidance, tuple)
-
     def setup(self, model: Model, teacher: Model | None, budget: Budget) -> None:
         super().setup(model, teacher, budget)
         self.distance = distance_of(cast(CDSettings, self.settings).distance)

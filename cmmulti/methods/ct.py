@@ -6,7 +6,7 @@ import math
 from typing import ClassVar, cast
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from cmmulti.conditioning import Condition
@@ -30,6 +30,12 @@ class CTSettings(MethodSettings):
     last: int = Field(150, ge=1)
     target_decay: float = Field(0.9, gt=0, lt=1)
     distance: TrainingDistance = "huber"
+
+    @model_validator(mode="after")
+    def _growing(self) -> CTSettings:
+        if self.last < self.first:
+            raise ValueError(f"last = {self.last}: expected at least first = {self.first}")
+        return self
 
 
 class CT(Method):

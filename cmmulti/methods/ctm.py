@@ -68,10 +68,6 @@ class CTM(Method):
     def guided(self) -> bool:
         return cast(CTMSettings, self.settings).guidance is not None
 
-    @property
-    def tells_guidance(self) -> bool:
-        return isinstance(cast(CTMSettings, self.settings).guidance, tuple)
-
     def setup(self, model: Model, teacher: Model | None, budget: Budget) -> None:
         super().setup(model, teacher, budget)
         self.distance = distance_of(cast(CTMSettings, self.settings).distance)

@@ -48,7 +48,7 @@ class LCM(CD):
         """Decreasing levels, float64, from which neighbours are drawn: one more than there are steps.
 
         For a DDPM of T indices and N steps these are ``T - 1, T - 1 - T/N, ...`` (999, 979, ... 19 of 1000 in 50), and
-        index 0 for what would follow the last.
+        index 0 for what would follow the last. Those above ``sigma_max`` give way to that level, where generation starts.
         """
         steps, form = cast(LCMSettings, self.settings).levels, self.teacher.parameterization
         if not isinstance(form, DDPM):
@@ -56,4 +56,4 @@ class LCM(CD):
         skip = max(len(form.alphas_cumprod) // steps, 1)
         index = torch.arange(steps * skip - 1, -1, -skip, dtype=torch.float64)
         levels = form.to_sigma(torch.cat([index, index.new_zeros(int(skip > 1))]))
-        return levels[levels <= model.sigma_max]
+        return torch.cat([levels[:1].clamp_max(model.sigma_max), levels[levels < model.sigma_max]]).unique().flip(0)

@@ -111,6 +111,7 @@ def test_all_mistakes_are_told_at_once_in_one_line() -> None:
         (["method={name: ect, huber: -1}"], "huber = -1"),
         (["method={name: tcm, k: -2}"], "k = -2"),
         (["method={name: ict, first: 20, last: 10}"], "last = 10: expected at least first = 20"),
+        (["method={name: ct, first: 20, last: 10}"], "last = 10: expected at least first = 20"),
     ],
 )
 def test_mistakes_name_key_value_and_expectation(sets: Sequence[str], message: str) -> None:

@@ -53,6 +53,15 @@ def test_the_levels_of_a_ddpm_teacher():
     assert grid[[0, 1, 49, 50]].square().tolist() == pytest.approx([1000, 980 / 21, 20 / 981, 1 / 1000], rel=1e-9)
 
 
+def test_a_student_of_fewer_levels_learns_from_its_own_highest():
+    """Of the levels 4.36, 2, 1, ... those above 1.5 give way to it: samples start there."""
+    method, model = started(Model(ByLabel(), DDPM(BARS)), levels=5)
+    model.sigma_max = 1.5
+    assert method.grid(model).tolist() == pytest.approx([1.5, 1.0, 0.5, 0.229415733870, 0.100503781526], rel=1e-10)
+    model.sigma_max = 2.0
+    assert method.grid(model)[:2].tolist() == pytest.approx([2.0, 1.0])
+
+
 def test_the_levels_of_another_teacher():
     """Fifty steps of Karras' curve; (80^(1/7) + (0.002^(1/7) - 80^(1/7)) / 50)^7 is the second."""
     method, model = started()
