@@ -7,7 +7,6 @@ flow matching 2210.02747; what they become is in docs/mathematics.md).
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import torch
 from cmmulti import registry
 from cmmulti.config.text import with_overrides
 from cmmulti.errors import UserError
+from cmmulti.files import read_json
 from cmmulti.nn.diffusers import library
 from cmmulti.noise import SIGMA_MAX
 from cmmulti.pipeline import Pipeline, PipelineConfig
@@ -110,7 +110,7 @@ def load_unet(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     Raises:
         UserError: the weights are missing, pickled, damaged, or do not fill the network exactly.
     """
-    declared = _read_json(folder / "config.json")
+    declared = read_json(folder / "config.json", "a configuration of diffusers")
     _refuse_unknown(folder / "config.json", declared)
     files = sorted(folder.glob("*.safetensors"))
     if not files:
@@ -146,7 +146,7 @@ def read_process(path: Path) -> Process:
     Raises:
         UserError: it is missing, or of a kind that has no map here.
     """
-    config = _read_json(path)
+    config = read_json(path, "a configuration of diffusers")
     diffusers = library()
     name = str(config.get("_class_name"))
     kind = getattr(diffusers, name, None)
@@ -199,18 +199,6 @@ def _modality_settings(name: str, config: Mapping[str, Any], classes: int, given
     if "size" in known and "size" not in settings:
         raise UserError("sample_size: the network's config has none; expected --set size=N or --set size=[HEIGHT,WIDTH]")
     return settings
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}; expected a configuration of diffusers") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: expected a JSON object, got {type(values).__name__}")
-    return values
 
 
 @contextmanager

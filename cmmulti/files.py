@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import lzma
 import os
 import tempfile
@@ -11,6 +12,9 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from cmmulti.errors import UserError
 
 DAMAGED_ARCHIVE: tuple[type[Exception], ...] = (
     zipfile.BadZipFile,
@@ -52,3 +56,27 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def read_json(path: Path, expected: str, largest: int = 4_000_000) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Args:
+        expected: what the file should be, for the message where it is not. largest: its size in bytes at most.
+
+    Raises:
+        UserError: it is missing, too large, damaged, or holds something else than an object.
+    """
+    try:
+        if path.stat().st_size > largest:
+            raise UserError(f"{path}: {path.stat().st_size} bytes; expected {expected}, of at most {largest}")
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; expected {expected}") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); expected {expected}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected a JSON object, got {type(values).__name__}")
+    return values

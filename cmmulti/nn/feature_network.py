@@ -6,7 +6,6 @@ your own, are entry points of the group ``cmmulti.feature_networks``.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from math import prod
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 
 from cmmulti.config.checking import checked
 from cmmulti.errors import UserError
-from cmmulti.files import replacing
+from cmmulti.files import read_json, replacing
 from cmmulti.nn.classifier import Classifier
 from cmmulti.weights import read_weights, shapes_of, write_weights
 
@@ -96,16 +95,7 @@ def read_about(folder: Path) -> ClassifierFile:
         UserError: there is none, or it is not one.
     """
     path = folder / CONFIG
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected a folder that `cmmulti classifier` wrote")
-    if path.stat().st_size > LARGEST_CONFIG:
-        raise UserError(f"{path}: {path.stat().st_size} bytes; expected at most {LARGEST_CONFIG}")
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(raw, dict):
-        raise UserError(f"{path}: expected a JSON object, got {type(raw).__name__}")
+    raw = read_json(path, "a folder that `cmmulti classifier` wrote", LARGEST_CONFIG)
     about = checked(ClassifierFile, raw, str(path))
     if about.format != FORMAT:
         raise UserError(f"{path}: format {about.format}; this version reads format {FORMAT}")

@@ -16,7 +16,7 @@ from cmmulti import registry
 from cmmulti.conditioning import NO_CONDITION
 from cmmulti.config.checking import checked
 from cmmulti.errors import UserError, unknown_name
-from cmmulti.files import replacing
+from cmmulti.files import read_json, replacing
 from cmmulti.modality import Modality
 from cmmulti.model import Model
 from cmmulti.pipeline.config import FORMAT, WEIGHTS, Piece, PipelineConfig, build_network
@@ -51,16 +51,7 @@ def read_folder(folder: Path) -> tuple[Model, Modality, PipelineConfig, str]:
 
 def read_config(path: Path) -> PipelineConfig:
     """``config.json``, refused with its name unless it is whole and of a known format."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected a model folder with {CONFIG}")
-    if path.stat().st_size > LARGEST_CONFIG:
-        raise UserError(f"{path}: {path.stat().st_size} bytes; expected a config of at most {LARGEST_CONFIG}")
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(raw, dict):
-        raise UserError(f"{path}: expected a JSON object, got {type(raw).__name__}")
+    raw = read_json(path, f"a model folder with {CONFIG}", LARGEST_CONFIG)
     if raw.get("format", FORMAT) != FORMAT:
         raise UserError(f"{path}: format {raw['format']!r}; this version reads format {FORMAT}")
     return checked(PipelineConfig, raw, str(path))

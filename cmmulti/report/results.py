@@ -11,8 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from cmmulti.config.checking import checked
-from cmmulti.errors import UserError
-from cmmulti.files import replacing
+from cmmulti.files import read_json, replacing
 
 RESULTS = "results.json"
 LARGEST_RESULTS = 64_000_000
@@ -153,16 +152,7 @@ def read_results(folder: Path) -> Results:
         UserError: there is no ``results.json``, or it is not what :func:`write_results` writes.
     """
     path = folder / RESULTS
-    try:
-        if path.stat().st_size > LARGEST_RESULTS:
-            raise UserError(f"{path}: {path.stat().st_size} bytes; expected results of at most {LARGEST_RESULTS}")
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); expected the results of a cmmulti command") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(raw, dict):
-        raise UserError(f"{path}: expected a JSON object, got {type(raw).__name__}")
+    raw = read_json(path, "the results of a cmmulti command", LARGEST_RESULTS)
     return checked(Results, raw, str(path))
 
 

@@ -219,7 +219,7 @@ UNET, SCHEDULER = "unet/config.json", "scheduler/scheduler_config.json"
         ("no weights", "none found"),
         ("pickle", r"diffusion_pytorch_model\.bin is a pickle, which is never loaded"),
         ("damaged", "cannot be loaded"),
-        ("no scheduler", "scheduler_config.json: No such file"),
+        ("no scheduler", "scheduler_config.json: no such file"),
         ((UNET, "_class_name", "UNet2DConditionModel"), "expected 'UNet2DModel'"),
         ((UNET, "time_embedding_type", "fourier"), "time_embedding_type = 'fourier'"),
         ((UNET, "class_embed_type", "timestep"), "class_embed_type = 'timestep'"),

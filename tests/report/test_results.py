@@ -77,5 +77,5 @@ def test_damaged_results_are_refused_with_the_file(tmp_path: Path, content: byte
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"results\.json: cannot be read"):
+    with pytest.raises(UserError, match=r"results\.json: no such file; expected the results of a cmmulti command"):
         read_results(tmp_path)
