@@ -107,6 +107,7 @@ class Method(nn.Module, ABC):
     Class attributes say what it makes (``role``), whether it needs a teacher and of which roles, and which settings it
     reads. Its state (a target network, a learned weighting) is ordinary modules and buffers, so that it is saved and
     restored with the run.
+    ``extends``: a resumed run may be given another number of steps; not so where each stage builds on the one before.
     ``networks``: how many :meth:`exported` gives. ``shards``: FSDP may spread what is trained over processes. Of
     networks the method then holds its teacher alone, no copy of the student; weights of its own are in child modules that
     the loss calls.
@@ -117,6 +118,7 @@ class Method(nn.Module, ABC):
     needs_teacher: ClassVar[bool] = False
     teacher_roles: ClassVar[tuple[Role, ...]] = ("teacher", "two-time")
     shards: ClassVar[bool] = False
+    extends: ClassVar[bool] = True
     networks: ClassVar[int] = 1
     paper: ClassVar[str]
 

@@ -46,6 +46,7 @@ class Progressive(Method):
     Settings = ProgressiveSettings
     role: ClassVar[Role] = "teacher"
     needs_teacher = True
+    extends = False
     paper = "arXiv 2202.00512"
     teacher: Model
     previous: Model

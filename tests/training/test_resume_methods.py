@@ -14,6 +14,7 @@ from runs import assert_identical, final, forked, free_port
 
 from cmmulti import registry
 from cmmulti.config import RunConfig
+from cmmulti.errors import UserError
 from cmmulti.pipeline import Pipeline, PipelineConfig
 from cmmulti.pipeline.config import Piece
 from cmmulti.training.module import TrainingModule
@@ -101,6 +102,15 @@ def test_every_method(name: str, toy_config: Config, folder: Path, tmp_path: Pat
     train(config, tmp_path / "whole")
     killed_and_resumed(config, tmp_path / "killed", monkeypatch)
     assert_identical(final(tmp_path / "whole", 6), final(tmp_path / "killed", 6))
+
+
+def test_stages_that_build_on_each_other_keep_their_number_of_steps(
+    toy_config: Config, folder: Path, tmp_path: Path
+) -> None:
+    """With twice the steps the second half of the run would learn 4 intervals again, of a teacher of 2."""
+    train(run_of("progressive", toy_config, folder), tmp_path)
+    with pytest.raises(UserError, match=r"trainer\.max_steps = 12, expected 6"):
+        train(run_of("progressive", toy_config, folder, "trainer.max_steps=12"), tmp_path, resume=True)
 
 
 def test_with_two_data_workers(toy_config: Config, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
