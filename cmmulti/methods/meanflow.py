@@ -12,7 +12,7 @@ from torch import Tensor
 from cmmulti.conditioning import Condition
 from cmmulti.distances import squared_l2
 from cmmulti.methods.base import Loss, Method, MethodSettings, Progress, Recommended
-from cmmulti.methods.derivative import Derivative, along
+from cmmulti.methods.derivative import Derivative, along, steps_inside
 from cmmulti.model import Model, Role, evaluating, expand
 from cmmulti.parameterization import Flow, Parameterization
 from cmmulti.randomness import TrainingRandomness
@@ -112,7 +112,7 @@ class MeanFlow(Method):
         s = self._settings
         direction = (v, torch.ones_like(t), torch.zeros_like(r))
         # The factor is inside the derivative: a sample with r = t has no derivative at all.
-        return v - along(network, (z, t, r), direction, t - r, s.derivative, s.difference_step)
+        return v - along(network, (z, t, r), direction, t - r, steps_inside(t, 1.0, s.difference_step), s.derivative)
 
     @torch.no_grad()
     def velocity(self, model: Model, z: Tensor, v: Tensor, t: Tensor, dropped: Tensor, condition: Condition) -> Tensor:

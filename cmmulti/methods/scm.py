@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import ClassVar, Literal, cast
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from cmmulti.conditioning import Condition
 from cmmulti.distances import squared_l2
 from cmmulti.methods.base import Budget, Loss, Method, MethodSettings, Progress, Recommended
-from cmmulti.methods.derivative import Derivative, along
+from cmmulti.methods.derivative import Derivative, along, steps_inside
 from cmmulti.methods.guidance import Guidance, Weight, students_condition, teachers_condition
 from cmmulti.methods.weighting import LearnedWeight
 from cmmulti.model import Model, Role, evaluating, expand
@@ -26,7 +27,8 @@ class SCTSettings(MethodSettings):
 
     ``p_mean``, ``p_std``: of ``ln sigma``, ``t = arctan(sigma / sigma_data)``. ``warmup``: steps over which the part of the
     tangent that holds the derivative grows from 0 to its whole. ``normalization``: the constant c of ``g / (|g| + c)``, or
-    0 to clip the elements of g to [-1, 1] instead. ``derivative``: exact, or by differences of ``difference_step`` in t.
+    0 to clip the elements of g to [-1, 1] instead. ``derivative``: exact, or by differences of at most
+    ``difference_step`` in t.
     ``form``: ``trigflow``, or ``edm`` for a student that starts from the weights of an EDM network, whose sign and time
     differ.
     """
@@ -110,7 +112,8 @@ class SCT(Method):
     def slope(self, network: Callable[[Tensor, Tensor], Tensor], x: Tensor, t: Tensor, velocity: Tensor) -> Tensor:
         """``cos t sin t dF/dt`` along the trajectory, where ``network(x, t)`` is F; without gradient."""
         s = self._settings
-        return along(network, (x, t), (velocity, torch.ones_like(t)), t.cos() * t.sin(), s.derivative, s.difference_step)
+        step = steps_inside(t, math.pi / 2, s.difference_step)
+        return along(network, (x, t), (velocity, torch.ones_like(t)), t.cos() * t.sin(), step, s.derivative)
 
     def tangent(
         self, output: Tensor, slope: Tensor, x: Tensor, t: Tensor, velocity: Tensor, ramp: float, sd: float

@@ -129,9 +129,30 @@ def test_the_difference_estimate_is_near_the_exact_derivative():
         return method.output(model, x, t, NO_CONDITION)
 
     inputs, factor = ((x, t), (v, torch.ones_like(t))), t.cos() * t.sin()
-    exact, near = (along(network, *inputs, factor, kind) for kind in ("forward-mode", "difference"))
+    step = torch.full_like(t, 1e-3)
+    exact, near = (along(network, *inputs, factor, step, kind) for kind in ("forward-mode", "difference"))
     for mine, theirs in zip(near, exact, strict=True):
         assert float((mine - theirs).norm() / theirs.norm()) < 5e-3
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("longest", [1e-3, 0.1])
+def test_a_difference_keeps_inside_the_process(form, longest):
+    """Near both ends, of data whose first angles are shorter than a step: an angle beyond them is no noise level."""
+    sigma = torch.tensor([0.002, 0.05, 79.0, 5000.0], dtype=torch.float64)
+    forms = {"trigflow": TrigFlow(3.0), "edm": EDM(3.0)}
+    model = gaussian_model(PRIOR, "consistency", forms[form], learnable=True).double()
+    torch.nn.init.constant_(model.network.gain, 0.3)
+    x, _, v = point((4, 1, 4))
+    t = torch.atan(sigma / 3.0)
+    exact, near = (
+        method.slope(lambda x, t, m=method: m.output(model, x, t, NO_CONDITION), x, t, v)
+        for method in (
+            SCT(SCTSettings(form=form, derivative=d, difference_step=longest)) for d in ("forward-mode", "difference")
+        )
+    )
+    for mine, theirs in zip(near, exact, strict=True):
+        assert float((mine - theirs).norm() / theirs.norm()) < 0.1
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.skipif("not torch.cuda.is_available()"))])
