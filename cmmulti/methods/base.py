@@ -107,6 +107,7 @@ class Method(nn.Module, ABC):
     Class attributes say what it makes (``role``), whether it needs a teacher and of which roles, and which settings it
     reads. Its state (a target network, a learned weighting) is ordinary modules and buffers, so that it is saved and
     restored with the run.
+    ``differentiates``: it takes the network's derivative in its time.
     ``extends``: a resumed run may be given another number of steps; not so where each stage builds on the one before.
     ``networks``: how many :meth:`exported` gives. ``shards``: FSDP may spread what is trained over processes. Of
     networks the method then holds its teacher alone, no copy of the student; weights of its own are in child modules that
@@ -118,6 +119,7 @@ class Method(nn.Module, ABC):
     needs_teacher: ClassVar[bool] = False
     teacher_roles: ClassVar[tuple[Role, ...]] = ("teacher", "two-time")
     shards: ClassVar[bool] = False
+    differentiates: ClassVar[bool] = False
     extends: ClassVar[bool] = True
     networks: ClassVar[int] = 1
     paper: ClassVar[str]
@@ -129,6 +131,11 @@ class Method(nn.Module, ABC):
     @property
     def guided(self) -> bool:
         """Whether the teacher is guided by classes, which both must know then."""
+        return False
+
+    @property
+    def guides_itself(self) -> bool:
+        """Whether the loss asks the student for answers without a condition, which only ``label_dropout`` trains."""
         return False
 
     @property

@@ -24,8 +24,8 @@ class MeanFlowSettings(MethodSettings):
     ``p_mean``, ``p_std``: of the normal law whose sigmoid is a time; two draws, sorted, are t and r. ``r_law``: another
     mean and deviation for r, which is then cut at t (CIFAR-10: -0.6, 1.6 and ``r_law`` -4, 1.6). ``apart``: share of the
     batch with r below t (CIFAR-10: 0.75). ``power``, ``constant``: p and c of the weight ``1 / (|e|^2 + c)^p`` (CIFAR-10: p
-    0.75). ``omega``, ``kappa``: of guidance in training, effective scale ``omega / (1 - kappa)``; 1 and 0 train without.
-    ``guidance_from``, ``guidance_to``: the times t at which it applies.
+    0.75). ``omega``, ``kappa``: of guidance in training, effective scale ``omega / (1 - kappa)``; 1 and 0 train without,
+    all else needs ``label_dropout``. ``guidance_from``, ``guidance_to``: the times t at which it applies.
     """
 
     p_mean: float = -0.4
@@ -53,8 +53,13 @@ class MeanFlow(Method):
 
     Settings = MeanFlowSettings
     role: ClassVar[Role] = "two-time"
+    differentiates = True
     paper = "arXiv 2505.13447"
     shards = True
+
+    @property
+    def guides_itself(self) -> bool:
+        return self._settings.omega != 1 or self._settings.kappa != 0
 
     def parameterization(self, sigma_data: float) -> Parameterization:
         return Flow()

@@ -53,6 +53,7 @@ class SCT(Method):
 
     Settings: ClassVar[type[MethodSettings]] = SCTSettings
     role: ClassVar[Role] = "consistency"
+    differentiates = True
     paper = "arXiv 2410.11081"
     shards = True
     weight: LearnedWeight

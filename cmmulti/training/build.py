@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cmmulti import registry
-from cmmulti.conditioning import Condition
 from cmmulti.config import PieceConfig, RunConfig
 from cmmulti.contexts import ContextScale
 from cmmulti.errors import UserError
 from cmmulti.methods.base import Method
 from cmmulti.modality import Modality
-from cmmulti.model import Model, evaluating
+from cmmulti.model import Model
 from cmmulti.pipeline import Pipeline
 from cmmulti.pipeline.config import Piece, PipelineConfig
 from cmmulti.randomness import key
@@ -24,6 +23,7 @@ from cmmulti.training.contexts import Contexts, contexts_of, with_width
 from cmmulti.training.data import Examples, measured_sigma_data
 from cmmulti.training.inheritance import copy_weights, settings_of, with_network_of
 from cmmulti.training.joint import JointExamples, JointOrder
+from cmmulti.training.network_check import check_network
 from cmmulti.training.order import Order
 from cmmulti.training.sources import (
     Share,
@@ -91,9 +91,13 @@ def build(config: RunConfig) -> Parts:
     scale = None if contexts is None else contexts.scale
     model = build_model(config, method, parts[0], classes[parts[0].name], scale)
     for part in parts:
-        check_network(model, part.modality, method.tells_guidance, scale)
+        check_network(model, part.modality, method.tells_guidance, scale, method.differentiates)
     if method.guided and not any(classes.values()) and scale is None:
         raise UserError("method.guidance: expected none: the network knows no classes (network.classes = 0)")
+    if method.guides_itself and not (any(classes.values()) or scale):
+        raise UserError("method.omega, method.kappa: expected 1 and 0, no guidance: the network knows no classes")
+    if method.guides_itself and not config.label_dropout:
+        raise UserError("label_dropout = 0: expected above 0: guidance in training needs answers without a label")
     if init is not None:
         copy_weights(init, model, config)
     teacher = None if distilled is None else frozen_teacher(config, distilled)
@@ -151,39 +155,6 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(key(config.trainer.seed, "init"))
         return pipeline_config(config, method, share, classes, context).build_model()
-
-
-def check_network(model: Model, modality: Modality, guided: bool = False, context: ContextScale | None = None) -> None:
-    """One evaluation on silence, so that a network that cannot take these tensors is refused before the run begins.
-
-    ``guided``: it must also hear a guidance weight; ``context``: and contexts of this shape.
-
-    Raises:
-        UserError: naming the shape and the network's own complaint.
-    """
-    x, time = torch.zeros(1, *modality.shape), torch.zeros(1)
-    weight = torch.ones(1, requires_grad=True) if guided else None
-    said = None if context is None else torch.ones(1, context.tokens, context.width, requires_grad=True)
-    condition = Condition(context=said, guidance=weight)
-    told = (time, condition, time) if model.role == "two-time" else (time, condition)
-    try:
-        with evaluating(model), torch.set_grad_enabled(guided or context is not None):
-            y = model.network(x, *told)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise UserError(f"network: does not take {modality.name} tensors of shape {modality.shape}: {error}") from error
-    if y.shape != x.shape:
-        raise UserError(
-            f"network: makes {tuple(y.shape[1:])} of {modality.name} tensors {modality.shape}; expected the same shape"
-        )
-    # A fresh network answers 0 to everything; whether it hears the weight shows in what its answer is made of.
-    if weight is not None and not _heard(y, weight):
-        raise UserError("network: does not hear the guidance weight that this method tells; set network.guided = true")
-    if said is not None and not _heard(y, said):
-        raise UserError("network: does not hear the contexts of data.context; give it attention (network.attention)")
-
-
-def _heard(y: Tensor, told: Tensor) -> bool:
-    return torch.autograd.grad(y.sum(), told, allow_unused=True, retain_graph=True)[0] is not None
 
 
 def load_pipeline(name: str, config: RunConfig) -> Pipeline:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections import namedtuple
+from types import SimpleNamespace
 
 import diffusers
 import pytest
@@ -14,6 +15,9 @@ from cmmulti import registry
 from cmmulti.conditioning import Condition
 from cmmulti.conversion import from_diffusers
 from cmmulti.errors import UserError
+from cmmulti.methods.ect import ECT
+from cmmulti.methods.meanflow import MeanFlow
+from cmmulti.methods.scm import SCT, SCTSettings
 from cmmulti.model import Model
 from cmmulti.nn.diffusers import DiffusersUNet
 from cmmulti.nn.translated import Translated
@@ -21,6 +25,7 @@ from cmmulti.parameterization import DDPM, EDM, Consistency, Flow, FlowToData, T
 from cmmulti.pipeline import Pipeline
 from cmmulti.testing.gaussian import Gaussian, GaussianNetwork
 from cmmulti.testing.networks import NetworkCase, check_network
+from cmmulti.training.network_check import check_network as check_network_of_run
 
 MEAN, VARIANCE = 0.3, 0.2
 PRIOR = Gaussian.isotropic((1, 4, 4), VARIANCE, MEAN)
@@ -311,3 +316,15 @@ def test_contract(check, piece):
 def test_both_are_registered():
     assert registry.load("networks", "diffusers") is DiffusersUNet
     assert registry.load("networks", "translated") is Translated
+
+
+@pytest.mark.parametrize("method", [SCT(SCTSettings(form="edm")), MeanFlow()])
+def test_a_table_of_times_has_no_derivative(method):
+    """Its network would be followed along the tensor alone, and the tangent be wrong without a word."""
+    modality = SimpleNamespace(shape=(1, 8, 8), name="toy")
+    network = DiffusersUNet(1, {**SHAPE, "time_embedding_type": "learned", "num_train_timesteps": 1000}, whole_times=True)
+    model = Model(network, EDM(0.5), "consistency")
+    check_network_of_run(model, modality)
+    with pytest.raises(UserError, match="knows whole times alone and has no derivative"):
+        check_network_of_run(model, modality, differentiates=method.differentiates)
+    assert not ECT().differentiates

@@ -14,7 +14,7 @@ from cmmulti.model import Model
 from cmmulti.nn.unet import UNet
 from cmmulti.parameterization import DDPM, EDM
 from cmmulti.testing.gaussian import Gaussian, gaussian_model
-from cmmulti.training.build import check_network
+from cmmulti.training.network_check import check_network
 
 PRIOR = Gaussian.isotropic((1, 1), 0.25)
 BUDGET = Budget(100, 8)

@@ -20,11 +20,12 @@ from cmmulti.model import Model
 from cmmulti.nn.unet import UNet
 from cmmulti.parameterization import EDM
 from cmmulti.randomness import TrainingRandomness
-from cmmulti.training.build import build, check_network, order_of
+from cmmulti.training.build import build, order_of
 from cmmulti.training.contexts import files_below, with_width
 from cmmulti.training.data import Batch, collate
 from cmmulti.training.export import export
 from cmmulti.training.module import TOGETHER, TrainingModule
+from cmmulti.training.network_check import check_network
 from cmmulti.training.run import train
 
 Config = Callable[..., RunConfig]

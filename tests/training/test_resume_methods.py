@@ -51,6 +51,7 @@ def run_of(name: str, toy_config: Config, folder: Path, *more: str) -> RunConfig
     sets += ["preview.every_steps=0", "validation.every_steps=0", "network={channels: [4], groups: 2, attention: []}"]
     sets += ["network.two_times=true"] if kind.role == "two-time" else []
     sets += ["network.guided=true", "modality.name=labelled"] if kind().tells_guidance else []
+    sets += ["modality.name=labelled"] if name == "meanflow" else []  # it guides itself
     if kind.needs_teacher:
         modality = "labelled" if kind().tells_guidance else "toy"
         sets.append(f"teacher={teacher_of(kind.teacher_roles[0], modality, toy_config, folder)}")

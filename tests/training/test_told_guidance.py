@@ -93,3 +93,19 @@ def test_a_folder_with_a_range_that_is_none_is_refused(weights: tuple[float, flo
     toy = Piece(name="toy")
     with pytest.raises(ValueError, match="guidance: expected two weights"):
         PipelineConfig(modality=toy, network=toy, parameterization=toy, role="consistency", guidance=weights)
+
+
+@pytest.mark.parametrize(
+    ("sets", "told"),
+    [
+        (["label_dropout=0"], "label_dropout = 0: expected above 0"),
+        (["modality.name=toy", "network.classes=0"], r"method\.omega, method\.kappa: expected 1 and 0"),
+    ],
+)
+def test_a_network_that_guides_itself_is_trained_without_labels_too(toy_config: Config, sets: list[str], told: str) -> None:
+    """Its answers without a label would be those of an embedding that no step has moved."""
+    run = ("modality.name=labelled", "network.two_times=true")
+    build(toy_config(*run, "method={name: meanflow, omega: 2}"))
+    build(toy_config(*run, "method={name: meanflow}", *sets))
+    with pytest.raises(UserError, match=told):
+        build(toy_config(*run, "method={name: meanflow, omega: 2}", *sets))

@@ -1,0 +1,57 @@
+"""Whether a network can take what a run will give it, found out before the run begins."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cmmulti.conditioning import Condition
+from cmmulti.contexts import ContextScale
+from cmmulti.errors import UserError
+from cmmulti.modality import Modality
+from cmmulti.model import Model, evaluating
+
+
+def check_network(
+    model: Model,
+    modality: Modality,
+    guided: bool = False,
+    context: ContextScale | None = None,
+    differentiates: bool = False,
+) -> None:
+    """One evaluation on silence, so that a network that cannot take these tensors is refused before the run begins.
+
+    ``guided``: it must also hear a guidance weight; ``context``: and contexts of this shape; ``differentiates``: and have a
+    derivative in its time.
+
+    Raises:
+        UserError: naming the shape and the network's own complaint.
+    """
+    if differentiates and any(getattr(module, "whole_times", False) for module in model.network.modules()):
+        raise UserError(
+            "network: knows whole times alone and has no derivative in them, which this method takes; "
+            "expected another method, such as ect or cd"
+        )
+    x, time = torch.zeros(1, *modality.shape), torch.zeros(1)
+    weight = torch.ones(1, requires_grad=True) if guided else None
+    said = None if context is None else torch.ones(1, context.tokens, context.width, requires_grad=True)
+    condition = Condition(context=said, guidance=weight)
+    told = (time, condition, time) if model.role == "two-time" else (time, condition)
+    try:
+        with evaluating(model), torch.set_grad_enabled(guided or context is not None):
+            y = model.network(x, *told)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise UserError(f"network: does not take {modality.name} tensors of shape {modality.shape}: {error}") from error
+    if y.shape != x.shape:
+        raise UserError(
+            f"network: makes {tuple(y.shape[1:])} of {modality.name} tensors {modality.shape}; expected the same shape"
+        )
+    # A fresh network answers 0 to everything; whether it hears the weight shows in what its answer is made of.
+    if weight is not None and not _heard(y, weight):
+        raise UserError("network: does not hear the guidance weight that this method tells; set network.guided = true")
+    if said is not None and not _heard(y, said):
+        raise UserError("network: does not hear the contexts of data.context; give it attention (network.attention)")
+
+
+def _heard(y: Tensor, told: Tensor) -> bool:
+    return torch.autograd.grad(y.sum(), told, allow_unused=True, retain_graph=True)[0] is not None
