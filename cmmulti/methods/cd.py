@@ -21,11 +21,11 @@ from cmmulti.randomness import TrainingRandomness
 
 
 class CDSettings(MethodSettings):
-    """Settings of CD; the defaults are the authors' for CIFAR-10, but for the distance (theirs is LPIPS).
+    """Settings of CD; the defaults are the authors' for CIFAR-10, but for the distance.
 
     ``levels``: N of Karras' grid (ImageNet-64: 40). ``solver``: the teacher's step, one or two evaluations.
     ``target_decay``: mu of the target's average; 0 takes the student itself (ImageNet-64: 0.95, which is also the better
-    one with distances of elements). ``guidance``: the weight of the teacher's classifier-free guidance, which doubles its
+    one with distances of elements). ``distance``: of elements, or of a feature network (theirs is LPIPS). ``guidance``: the weight of the teacher's classifier-free guidance, which doubles its
     evaluations (1 or null: none); or a range of weights, which the student is told and must be built to hear
     (``network.guided``).
     """
