@@ -20,8 +20,8 @@ from cmmulti.randomness import TrainingRandomness
 
 
 class CTSettings(MethodSettings):
-    """Settings of CT; the defaults are the authors' for CIFAR-10, but for the distance (theirs is LPIPS,
-    which a feature network as ``distance`` is like).
+    """Settings of CT; the defaults are the authors' for CIFAR-10, but for the ``distance``: theirs is LPIPS,
+    as that of a feature network is.
 
     ``first``, ``last``: s_0 and s_1; the grid has s_0 levels at the start and s_1 + 1 at the end (ImageNet-64: 2, 200).
     ``target_decay``: mu_0, the target's decay while the grid has s_0 intervals (0.95 for larger pictures).

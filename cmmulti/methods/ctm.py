@@ -24,8 +24,8 @@ from cmmulti.randomness import TrainingRandomness
 
 
 class CTMSettings(MethodSettings):
-    """Settings of CTM; the defaults are the authors' for CIFAR-10, but for the distance (theirs is LPIPS,
-    which a feature network as ``distance`` is like).
+    """Settings of CTM; the defaults are the authors' for CIFAR-10, but for the ``distance``: theirs is LPIPS,
+    as that of a feature network is.
 
     ``levels``: N of Karras' grid (ImageNet-64: 40). ``solver_steps``: most Heun steps of the teacher (39).
     ``target_decay``: of the average that projects to the end. ``denoising``: weight of the denoising loss after it was
