@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from runs import assert_identical, final
+import yaml
+from runs import assert_identical, final, flat, in_two_processes
 
 from cmmulti.conditioning import NO_CONDITION
 from cmmulti.config import PieceConfig, RunConfig
@@ -24,6 +25,7 @@ from cmmulti.training.build import build, order_of
 from cmmulti.training.contexts import files_below, with_width
 from cmmulti.training.data import Batch, collate
 from cmmulti.training.export import export
+from cmmulti.training.folder import read_record
 from cmmulti.training.module import TOGETHER, TrainingModule
 from cmmulti.training.network_check import check_network
 from cmmulti.training.run import train
@@ -181,3 +183,20 @@ def test_a_run_from_a_model_with_contexts_needs_them(with_context: Config, tmp_p
     export(tmp_path / "run", tmp_path / "model")
     with pytest.raises(UserError, match=r"init = .*: takes contexts, level; expected data\.context"):
         build(with_context("data.context=null", f"init={tmp_path / 'model'}"))
+
+
+def test_two_processes_train_with_contexts(with_context: Config, tmp_path: Path) -> None:
+    """Each with those of its own half of the batch: the steps are those of one process with the whole."""
+    sets = ("method.name=plain", "label_dropout=0", "data.batch_size=8", "network.dropout=0", "preview.every_steps=12")
+    config = with_context(*sets)
+    train(config, tmp_path / "one")
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    words = ["train", str(file), "--out", str(tmp_path / "two"), "--set", "trainer.devices=2"]
+    codes, told = in_two_processes([*words, "--set", "trainer.max_steps=12"])
+    assert codes == [0, 0], told
+    one, two = (flat(final(tmp_path / run)["model"]) for run in ("one", "two"))
+    assert any("context_in" in name and bool(value.any()) for name, value in one.items())
+    for name, value in one.items():
+        torch.testing.assert_close(value, two[name], rtol=1e-3, atol=1e-4, msg=name)
+    assert read_record(tmp_path / "two").context == read_record(tmp_path / "one").context
