@@ -42,7 +42,7 @@ def clips(folder: Path) -> dict[str, Any]:
 def scans(folder: Path) -> dict[str, Any]:
     for i in range(FILES):
         array = np.random.default_rng(i).integers(40 + 10 * i, 200, (8, 8, 5)).astype(np.int16)
-        nib.save(nib.Nifti1Image(array, np.eye(4)), folder / f"{i}.nii.gz")  # type: ignore[no-untyped-call]
+        nib.save(nib.Nifti1Image(array, np.eye(4)), folder / f"{i}.nii.gz")
     return {"name": "volume", "kind": "mr", "size": [8, 8], "voxel_mm": [1.0, 1.0]}
 
 
