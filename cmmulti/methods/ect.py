@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal, cast
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from cmmulti.conditioning import Condition
@@ -16,6 +17,9 @@ from cmmulti.noise import LogNormal
 from cmmulti.parameterization import EDM as EDMPreconditioning
 from cmmulti.parameterization import Parameterization
 from cmmulti.randomness import TrainingRandomness
+
+MOST_STEPS = 1e6
+"""Smallest step is t over this: single precision tells no nearer neighbours of t apart."""
 
 
 class ECTSettings(MethodSettings):
@@ -35,6 +39,12 @@ class ECTSettings(MethodSettings):
     b: float = Field(1.0, ge=0)
     weighting: Literal["inverse-step", "edm"] = "inverse-step"
     huber: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _representable(self) -> ECTSettings:
+        if self.stages * math.log(self.q) > math.log(MOST_STEPS):
+            raise ValueError(f"stages = {self.stages}, q = {self.q:g}: expected q^stages of at most {MOST_STEPS:g}")
+        return self
 
 
 class ECT(Method):

@@ -38,7 +38,7 @@ class TCMSettings(MethodSettings):
     q: float = Field(2.0, gt=1)
     first_stage: int = Field(7, ge=0)
     stages: int = Field(1, ge=1)
-    ratio_limit: float = Field(0.999, gt=0, lt=1)
+    ratio_limit: float = Field(0.999, gt=0, le=0.999999)
     k: float = Field(8.0, ge=0)
     b: float = Field(1.0, ge=0)
     weighting: Literal["inverse-step", "edm"] = "inverse-step"
@@ -81,6 +81,9 @@ class TCM(Method):
         s = self._settings
         grid = np.linspace(np.log(s.split), np.log(sigma_max), 16 * points)
         cumulative = stats.t.cdf(grid, s.degrees, loc=s.mean, scale=s.scale)
+        if not cumulative[-1] - cumulative[0] > 1e-9:
+            told = f"method.mean = {s.mean:g}, method.scale = {s.scale:g}, method.degrees = {s.degrees:g}"
+            raise UserError(f"{told}: this law has nothing between {s.split:g} and {sigma_max:g}; expected one that has")
         even = np.linspace(cumulative[0], cumulative[-1], points)
         return torch.from_numpy(np.interp(even, cumulative, grid))
 

@@ -78,9 +78,11 @@ def copy_weights(source: Pipeline, model: Model, config: RunConfig) -> None:
     # EDM's and the consistency form feed a network alike; any other pair differs in sign, time or process.
     if not fed_alike(*forms):
         hint = "; set method.form = edm" if "form" in config.method.settings and fed_alike(forms[0], "edm") else ""
+        # A translated network has one time.
+        hint = hint or ("" if model.role == "two-time" else TRANSLATES)
         raise UserError(
             f"init = {config.init!r}: its network has the form {forms[0]!r}, expected {forms[1]!r} for method "
-            f"{config.method.name}: the same weights would be another function{hint or TRANSLATES}"
+            f"{config.method.name}: the same weights would be another function{hint}"
         )
     model.network.load_state_dict(theirs | {n: torch.zeros_like(mine[n]) for n in unheard if n in mine})
 

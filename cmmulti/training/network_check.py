@@ -48,7 +48,10 @@ def check_network(
         )
     # A fresh network answers 0 to everything; whether it hears the weight shows in what its answer is made of.
     if weight is not None and not _heard(y, weight):
-        raise UserError("network: does not hear the guidance weight that this method tells; set network.guided = true")
+        raise UserError(
+            "network: does not hear the guidance weight that this method tells; set network.guided = true (in place of "
+            "network: {name: init}, beside the settings of that network)"
+        )
     if said is not None and not _heard(y, said):
         raise UserError("network: does not hear the contexts of data.context; give it attention (network.attention)")
 

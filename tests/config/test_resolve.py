@@ -108,6 +108,8 @@ def test_all_mistakes_are_told_at_once_in_one_line() -> None:
         (["method={name: meanflow, r_law: [.inf, 1]}"], "r_law"),
         (["method={name: ect, stages: 0}"], "stages = 0"),
         (["method={name: ect, q: 1}"], "q = 1"),
+        (["method={name: ect, stages: 20}"], r"stages = 20, q = 2: expected q\^stages of at most 1e\+06"),
+        (["method={name: tcm, ratio_limit: 0.99999999}"], "ratio_limit = 0.99999999"),
         (["method={name: ect, huber: -1}"], "huber = -1"),
         (["method={name: tcm, k: -2}"], "k = -2"),
         (["method={name: ict, first: 20, last: 10}"], "last = 10: expected at least first = 20"),

@@ -101,3 +101,6 @@ def test_what_it_refuses():
         TCM().setup(gaussian_model(PRIOR, "consistency"), gaussian_model(PRIOR), BUDGET)
     with pytest.raises(UserError, match=r"method\.split = 90: expected a level below sigma_max = 80"):
         started(split=90)
+    for mean in (-20, 20):
+        with pytest.raises(UserError, match=r"method\.degrees = 50: this law has nothing between 1 and 80"):
+            started(mean=mean, degrees=50, scale=0.01)

@@ -67,6 +67,16 @@ def test_the_form_must_be_the_same(kind, allowed):
         started(source(), kind, {"form": "trigflow"})
 
 
+def test_a_form_that_no_translation_helps_is_told_without_one():
+    """A translated network has one time, and methods of two need both."""
+    theirs = source(two_times=True)
+    model = Model(network(two_times=True), KINDS["flow"](), "two-time")
+    settings = SimpleNamespace(name="unet", settings={**SETTINGS, "two_times": True})
+    config = SimpleNamespace(init="teacher", network=settings, method=SimpleNamespace(name="meanflow", settings={}))
+    with pytest.raises(UserError, match=r"the same weights would be another function$"):
+        copy_weights(theirs, model, config)
+
+
 @pytest.mark.parametrize(
     "settings", [{"classes": 3}, {"classes": 3, "guided": True}, {"channels": [8, 16], "guided": True}]
 )
