@@ -132,18 +132,22 @@ class CTM(Method):
             value = value + settings.denoising * self.balance(model, value, denoising) * denoising
         return Loss(value, t, apart.detach(), {"levels": settings.levels, "ratio": u / t})
 
-    def denoising_levels(self, normal: Tensor, uniform: Tensor, sigma_max: float) -> Tensor:
-        """Lognormal in the first half of a batch, even on the grid's noisy part in the second."""
+    def denoising_levels(self, normal: Tensor, uniform: Tensor, offset: Tensor, sigma_max: float) -> Tensor:
+        """Lognormal in the first half of a batch, even on the grid's noisy part in the second.
+
+        ``offset`` (1,) uniform on [0, 1) decides where half is no whole number of samples.
+        """
         s, n = cast(CTMSettings, self.settings), len(normal)
         lognormal = (s.p_mean + s.p_std * normal).exp().clamp(SIGMA_MIN, sigma_max)
         noisy = karras_at(s.noisy_part * uniform, SIGMA_MIN, sigma_max)
-        return torch.where(2 * torch.arange(n, device=normal.device) < n, lognormal, noisy)
+        return torch.where(torch.arange(n, device=normal.device) < torch.ceil(n / 2 - offset), lognormal, noisy)
 
     def denoising(self, model: Model, x0: Tensor, condition: Condition, randomness: TrainingRandomness) -> Tensor:
         """The denoising loss on the diagonal, a scalar."""
         normal = randomness.normal_like(torch.empty(len(x0), device=x0.device), "denoising-sigma")
         uniform = randomness.uniform(len(x0), x0.device, "denoising-sigma")
-        sigma = self.denoising_levels(normal, uniform, model.sigma_max)
+        offset = randomness.uniform(1, x0.device, "denoising-share")
+        sigma = self.denoising_levels(normal, uniform, offset, model.sigma_max)
         noisy = torch.addcmul(x0, expand(sigma, x0), randomness.normal_like(x0, "denoising"))
         with randomness.dropout(x0.device):
             estimate = model.diagonal(noisy, sigma, condition)

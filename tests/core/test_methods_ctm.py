@@ -86,8 +86,12 @@ def test_the_denoising_levels_by_hand():
     """exp(-1.2 + 1.2 n) for the first half; the grid's curve at 0.7 times the draw for the second."""
     normal = torch.tensor([0.0, 1.0, 0.0, 0.0], dtype=torch.float64)
     uniform = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)
-    got = CTM().denoising_levels(normal, uniform, 80.0).tolist()
-    assert got == pytest.approx([0.301194211912, 1.0, 80.0, 0.318283288839], rel=1e-10)
+    for offset in (0.0, 0.99):
+        got = CTM().denoising_levels(normal, uniform, torch.tensor([offset]), 80.0).tolist()
+        assert got == pytest.approx([0.301194211912, 1.0, 80.0, 0.318283288839], rel=1e-10)
+    # Half of one sample: lognormal in half of the steps.
+    alone = [CTM().denoising_levels(normal[:1], uniform[:1], torch.tensor([u]), 80.0).item() for u in (0.0, 0.4, 0.6, 0.9)]
+    assert alone == pytest.approx([0.301194211912] * 2 + [80.0] * 2, rel=1e-10)
 
 
 def test_the_denoising_loss_by_hand(chosen, silent):
