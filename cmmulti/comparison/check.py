@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from cmmulti.comparison.plan import Cell, Entry
-from cmmulti.comparison.schema import EvaluationConfig
+from cmmulti.comparison.schema import TEACHER, EvaluationConfig
 from cmmulti.config import RunConfig
 from cmmulti.config.checking import checked
 from cmmulti.errors import UserError, unknown_name
 from cmmulti.evaluation.study import FEWEST
 from cmmulti.modality import DataSource
 from cmmulti.pipeline import Pipeline
-from cmmulti.training.build import Parts, build, pipeline_config
+from cmmulti.training.build import Parts, build, load_pipeline, pipeline_config
 from cmmulti.training.dry_run import dry_run
 from cmmulti.training.sources import build_modality, data_source
 
@@ -42,12 +43,13 @@ def check(work: Iterable[tuple[Cell, Entry]], trained: Place, tell: Callable[[st
                     continue  # its own mistake is told
                 config = entry.config(parent)
                 if entry.home == cell.name:
-                    tell(f"{entry.name}: {dry_run(config)}")
+                    tell(f"{entry.name}: {dry_run(config, None if entry.budget is None else entry.budget.told)}")
                 if cell.name not in looked:
                     looked.add(cell.name)
                     _check_evaluation(cell, entry.here(config))
+                    _check_teacher(cell, entry.here(config))
             except UserError as error:
-                told = str(error)
+                told = str(error).replace(f"{folder}{os.sep}", "")  # what stands in for a teacher is called by its name
                 wrong.append(told if told.startswith(entry.name) else f"{entry.name}: {told}")
     if wrong:
         raise UserError("; ".join(dict.fromkeys(wrong)))
@@ -74,6 +76,12 @@ def _pipeline(parts: Parts) -> Pipeline:
     share = parts.shares[0]
     settings = pipeline_config(parts.config, parts.method, share, parts.classes[share.name])
     return Pipeline(parts.model.eval(), parts.modality, settings)
+
+
+def _check_teacher(cell: Cell, config: RunConfig) -> None:
+    """A teacher that is there already fits the cell, and is one."""
+    if isinstance(cell.teacher, str) and (role := load_pipeline(cell.teacher, config).model.role) != TEACHER:
+        raise UserError(f"cells.{cell.name}.teacher = {cell.teacher!r}: a {role} model; expected a denoising teacher")
 
 
 def _check_evaluation(cell: Cell, config: RunConfig) -> None:

@@ -10,11 +10,11 @@ from cmmulti.comparison.check import check
 from cmmulti.comparison.jobs import jobs
 from cmmulti.comparison.page import write_comparison
 from cmmulti.comparison.plan import Plan
-from cmmulti.comparison.state import ENTRIES, Places, same_as_before
+from cmmulti.comparison.state import ENTRIES, Places, changed, traces
 from cmmulti.comparison.summary import write_summary
 from cmmulti.comparison.work import Failure, done, trained_parent
 from cmmulti.errors import UserError
-from cmmulti.report.folder import check_free, unwritable
+from cmmulti.report.folder import IGNORED, check_free, unwritable
 
 PAUSE = 5.0
 """Seconds between looks at whether another process has ended what is waited for."""
@@ -28,10 +28,15 @@ def prepare(plan: Plan, out: Path, tell: Callable[[str], None]) -> None:
     """
     places = Places(out)
     if not (out / ENTRIES).is_dir():
-        check_free(out)
-    changed = [same_as_before(places, cell, entry) for cell, entry in plan.entries]
-    if wrong := [line for line in changed if line is not None]:
-        raise UserError("; ".join(wrong))
+        check_free(out, overwrite=True)
+        used = next((p.name for p in out.iterdir() if p.name not in IGNORED), None) if out.is_dir() else None
+        if used is not None:
+            raise UserError(f"{out}: holds {used} and no comparison; expected a new folder, or that of this comparison")
+    others = [(entry, what) for cell, entry in plan.entries if (what := changed(places, cell, entry))]
+    if others:
+        begun = "; ".join(f"{entry.name} was begun with another config: {', '.join(what)}" for entry, what in others)
+        removed = " ".join(str(path) for entry, _ in others for path in traces(places, entry))
+        raise UserError(f"{begun}; expected the same config, another --out, or these removed: {removed}")
     left = [(cell, entry) for cell, entry in plan.entries if not done(places, entry)]
     for _, entry in plan.entries:
         if all(entry is not other for _, other in left):

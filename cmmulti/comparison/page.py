@@ -8,7 +8,7 @@ from pathlib import Path
 from cmmulti.comparison.plan import Cell, Plan
 from cmmulti.comparison.state import FIGURES, Places
 from cmmulti.comparison.summary import Standing, cost_before, standings
-from cmmulti.report.figures import KNOWN, figure
+from cmmulti.report.figures import figure
 from cmmulti.report.page import write_page
 from cmmulti.report.results import MediaRecord, Results, RowRecord, SectionRecord, Table, write_results
 
@@ -32,7 +32,9 @@ def write_comparison(plan: Plan, places: Places, command: str) -> Path:
     pending = sum(each.status == "not yet" for cell in found.values() for each in cell)
     notes = [*failures, *([f"{pending} of the models are not there yet."] if pending else [])]
     sections = [
-        SectionRecord(title="Quality", text=_quality_text(plan), tables=[_quality(plan, found)]),
+        SectionRecord(
+            title="Quality", text=_quality_text(plan), tables=[_quality(cell, found[cell.name]) for cell in plan.cells]
+        ),
         SectionRecord(title="Cost", text=_cost_text(plan, found), tables=[_costs(plan, places, found)]),
     ]
     for cell in plan.cells:
@@ -51,34 +53,28 @@ def write_comparison(plan: Plan, places: Places, command: str) -> Path:
 
 def _quality_text(plan: Plan) -> str:
     splits = sorted({cell.evaluation.split for cell in plan.cells})
+    asked: dict[tuple[int, ...], list[str]] = {}
+    for cell in plan.cells:
+        asked.setdefault(cell.evaluation.steps, []).append(cell.title)
+    steps = "; ".join(
+        f"{_listed([str(s) for s in numbers])} steps" + (f" ({_listed(titles)})" if len(asked) > 1 else "")
+        for numbers, titles in asked.items()
+    )
     return (
         f"Every method had the same budget, {plan.config.budget.told}. Measured on the {' and '.join(splits)} split. "
-        f"Several numbers in a place are for {_listed([str(s) for s in plan.cells[0].evaluation.steps])} steps, which are "
-        "as many network evaluations unless a table below says more; a denoiser's last number, and a teacher's only one, "
-        "are for 35 of them."
+        f"Several numbers in a place are for {steps}, which are as many network evaluations unless a table below says "
+        "more; a denoiser's last number, and a teacher's only one, are for 35 of them. "
+        "↑: higher is better, ↓: lower. Held-out items are what a perfect model would reach."
     )
 
 
-def _quality(plan: Plan, found: dict[str, list[Standing]]) -> Table:
-    """A row per method, columns per cell and figure."""
-    columns: list[tuple[str, str]] = []
-    for cell in plan.cells:
-        keys = dict.fromkeys(key for each in found[cell.name] for key in _headlines(each))
-        columns += [(cell.name, key) for key in keys] or [(cell.name, "")]
-    titles = {cell.name: cell.title for cell in plan.cells}
-    several = len(plan.cells) > 1
-    heads = [(f"{titles[name]}: " if several else "") + _head(key) if key else titles[name] for name, key in columns]
-    methods = dict.fromkeys(each.method for cell in found.values() for each in cell)
-    rows: list[list[float | str | None]] = []
-    for method in methods:
-        row: list[float | str | None] = [method]
-        for name, key in columns:
-            each = next((e for e in found[name] if e.method == method), None)
-            row.append("" if each is None else _numbers(each, key))
-        rows.append(row)
-    if any(e.results is not None and e.results.task == "evaluate" for cell in found.values() for e in cell):
-        rows.append(["held-out items", *(_floor(found[name], key) for name, key in columns)])
-    return Table(columns=["", *heads], rows=rows)
+def _quality(cell: Cell, found: Sequence[Standing]) -> Table:
+    """A row per method, a column per figure."""
+    keys = list(dict.fromkeys(key for each in found for key in _headlines(each))) or [""]
+    rows: list[list[float | str | None]] = [[each.method, *(_numbers(each, key) for key in keys)] for each in found]
+    if any(each.results is not None and each.results.task == "evaluate" for each in found):
+        rows.append(["held-out items", *(_floor(found, key) for key in keys)])
+    return Table(caption=cell.title, columns=["", *(_head(key) if key else "status" for key in keys)], rows=rows)
 
 
 def _headlines(each: Standing) -> list[str]:
@@ -91,7 +87,7 @@ def _headlines(each: Standing) -> list[str]:
 
 
 def _head(key: str) -> str:
-    shown = KNOWN.get(key.removesuffix("_matched"), figure(key))
+    shown = figure(key)
     unit = f", {shown.unit}" if shown.unit else ""
     return f"{NAMES.get(key, shown.name)}{unit}{ARROWS[shown.better]}"
 
@@ -108,7 +104,7 @@ def _number(row: dict[str, object], key: str) -> str:
     value = value[0] if isinstance(value, list) else value
     if key == "seconds" and isinstance(value, float):
         return f"{value:.2g}"
-    return KNOWN.get(key.removesuffix("_matched"), figure(key)).text(value if isinstance(value, (int, float)) else None)
+    return figure(key).text(value if isinstance(value, (int, float)) else None)
 
 
 def _floor(found: Sequence[Standing], key: str) -> str:
@@ -150,18 +146,20 @@ def _costs(plan: Plan, places: Places, found: dict[str, list[Standing]]) -> Tabl
         for each in found[cell.name]:
             entry = next((e for e in cell.entries if e.method == each.method), None)
             before, told = (None, "") if entry is None else cost_before(places, cell, entry)
-            rows.append([f"{cell.title}: {each.method}", each.status, *_cost_cells(each, before, told)])
+            turns = max(1, len(entry.joint)) if entry is not None else 1
+            rows.append([f"{cell.title}: {each.method}", each.status, *_cost_cells(each, before, told, turns)])
     columns = ["", "status", "steps", "examples seen", "minutes", "made from", "minutes in all", "seconds a sample"]
     return Table(columns=columns, rows=rows)
 
 
-def _cost_cells(each: Standing, before: float | None, told: str) -> list[str]:
-    """``before``: seconds that went into what the model is made from, None where nobody knows."""
+def _cost_cells(each: Standing, before: float | None, told: str, turns: int) -> list[str]:
+    """``before``: seconds that went into what the model is made from, None where nobody knows. ``turns``: how many cells
+    take turns in its steps."""
     state = each.state
     if state.seconds is None or state.steps is None:
         return ["", "", "", told, "", _numbers(each, "seconds") if each.status == "done" else ""]
     whole = "unknown" if before is None else f"{(state.seconds + before) / 60:.1f}"
-    seen = f"{state.steps * (state.batch_size or 0)}"
+    seen = f"{state.steps // turns * (state.batch_size or 0)}"
     return [f"{state.steps}", seen, f"{state.seconds / 60:.1f}", told, whole, _numbers(each, "seconds")]
 
 

@@ -25,7 +25,7 @@ from cmmulti.comparison.schema import (
 from cmmulti.config import read_yaml, resolve, with_overrides
 from cmmulti.config.checking import checked, mistakes
 from cmmulti.config.schema import JointDataConfig
-from cmmulti.errors import UserError
+from cmmulti.errors import UserError, unknown_name
 
 
 def load_plan(path: Path, overrides: Iterable[str] = (), data_root: Path | None = None) -> Plan:
@@ -38,6 +38,11 @@ def load_plan(path: Path, overrides: Iterable[str] = (), data_root: Path | None 
         UserError: one line with every mistake in it.
     """
     values = with_overrides(read_yaml(path), overrides)
+    if "method" in values and not values.keys() & {"methods", "cells"}:
+        raise UserError(f"{path}: the config of one run; expected that of a comparison (`cmmulti train` takes the other)")
+    for section in ("methods", "cells"):  # null leaves one out
+        if isinstance(values.get(section), Mapping):
+            values[section] = {name: told for name, told in values[section].items() if told is not None}
     wrong: list[str] = []
     try:
         config: CompareConfig | None = CompareConfig.model_validate(values)
@@ -59,7 +64,11 @@ class _Reader:
     ) -> None:
         self.folder, self.values, self.root, self.config, self.wrong = folder, values, root, config, wrong
         self.methods = {n: self._checked(MethodConfig, v, f"methods.{n}") for n, v in self._parts("methods").items()}
-
+        for name, settings in self.methods.items():
+            known, asked = registry.names("methods"), "" if settings is None else settings.method.get("name")
+            if asked and asked not in known:
+                self.wrong.append(f"methods.{name}.method.name: {unknown_name('method', str(asked), known)}")
+                self.methods[name] = None
         parts = {n: self._checked(CellConfig, v, f"cells.{n}") for n, v in self._parts("cells").items()}
         self.told: dict[str, CellConfig] = {n: cell for n, cell in parts.items() if cell is not None}
         files = {n: self._run_file(cell.config, f"cells.{n}.config") for n, cell in self.told.items()}

@@ -22,8 +22,8 @@ class State(BaseModel):
     Args:
         identity: what decided its weights. steps: of its training, once a budget of minutes was turned into steps.
         seconds: compute that the weights cost, by ``clock`` (``cpu``: CPU time of all threads; ``wall``: on a GPU).
-        parameters, examples, batch_size: of the run, to be compared with the others'. evaluation: what its figures were
-            made with. failure: why it has none.
+        parameters, examples, batch_size: of the run, to be compared with the others'; a batch is one of this cell.
+        evaluation: what its figures were made with. failure: why it has none.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -82,7 +82,10 @@ class Places:
         try:
             return State.model_validate_json(path.read_bytes())
         except (OSError, ValueError) as error:
-            raise UserError(f"{path}: damaged; remove it to train this entry's model anew") from error
+            raise UserError(
+                f"{path}: damaged; remove it, and with it {self.out / RUNS / cell / method} and "
+                f"{self.out / MODELS / cell / method} to train that model anew"
+            ) from error
 
     def save(self, cell: str, method: str, state: State) -> None:
         """Write it, whole or not at all."""
@@ -95,16 +98,31 @@ class Places:
             raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
-def same_as_before(places: Places, cell: Cell, entry: Entry) -> str | None:
-    """Why a model that was begun earlier is another one than the config now asks for; None where it is the same."""
+def changed(places: Places, cell: Cell, entry: Entry) -> list[str]:
+    """What of a model that was begun earlier the config now asks otherwise, key by key; empty where it is the same."""
     former = places.state(entry.cell, entry.method).identity
     now = entry.identity(cell)
     if not former or former == now:
-        return None
-    runs = former.get("run", {}), now["run"]
-    keys = [f"{k}" for k in sorted(runs[0].keys() | runs[1].keys()) if runs[0].get(k) != runs[1].get(k)]
-    keys += [k for k in sorted(former.keys() | now.keys()) if k != "run" and former.get(k) != now.get(k)]
-    return (
-        f"{entry.name}: was begun with another {', '.join(keys)}; expected the same config, another --out, or "
-        f"{places.state_file(entry.cell, entry.method)} and {places.run(entry)} removed"
-    )
+        return []
+    told = _differences({**former.get("run", {}), "budget": former.get("budget")}, {**now["run"], "budget": now["budget"]})
+    others = ("starts", "distils", "parent")
+    told += [f"{key} = {former.get(key)} (now {now[key]})" for key in others if former.get(key) != now[key]]
+    return told + (["the model that it is made from"] if former.get("made from") != now["made from"] else [])
+
+
+def traces(places: Places, entry: Entry) -> list[Path]:
+    """What is to be removed for a model to be made anew. A joint one's run is named in its first cell."""
+    own = [places.state_file(entry.cell, entry.method), places.model(entry)]
+    return [path for path in (*own, *([places.run(entry)] if entry.home == entry.cell else [])) if path.exists()]
+
+
+def _differences(former: Any, now: Any, key: str = "") -> list[str]:
+    """``key = former (now ...)`` of the innermost keys that differ."""
+    if not (isinstance(former, dict) and isinstance(now, dict)):
+        return [] if former == now else [f"{key} = {_told(former)} (now {_told(now)})"]
+    inner = sorted(former.keys() | now.keys())
+    return [d for k in inner for d in _differences(former.get(k), now.get(k), f"{key}.{k}" if key else str(k))]
+
+
+def _told(value: Any) -> str:
+    return "unset" if value is None else str(value)

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -61,6 +62,8 @@ def work(places: Places, cell: Cell, entry: Entry, command: str, tell: Tell) -> 
     try:
         if not places.trained(entry):
             state = _train(places, cell, entry, state, command, tell)
+        elif state.seconds is None:  # its state was removed; the run still knows
+            state = state.model_copy(update=_cost(places, entry))
         if not places.measured(entry, state):
             _measure(places, entry, command, tell)
             state = state.model_copy(update={"evaluation": entry.evaluation.model_dump(mode="json")})
@@ -109,22 +112,29 @@ def _train(places: Places, cell: Cell, entry: Entry, state: State, command: str,
         state = state.model_copy(update={"steps": steps_of(entry.config(parent), entry.budget.minutes, scratch)})
         tell(f"{entry.name}: {entry.budget.told} are {state.steps} steps")
     config = entry.config(parent, state.steps)
-    state = state.model_copy(update={"steps": config.trainer.max_steps, "batch_size": config.data.batch_size})
+    state = state.model_copy(update={"steps": config.trainer.max_steps, "batch_size": entry.here(config).data.batch_size})
     places.save(entry.cell, entry.method, state)
     tell(f"{entry.name}: {config.trainer.max_steps} steps")
     train(config, run, resume=True, command=command)
-    record = read_run(run)[1]
-    state = state.model_copy(
-        update={
-            "seconds": next((s for step, s in reversed(read(run / COST)) if step <= config.trainer.max_steps), None),
-            "clock": "cpu" if "CPU" in record.device else "wall",
-            "parameters": record.parameters,
-            "examples": record.examples,
-        }
-    )
+    state = state.model_copy(update=_cost(places, entry))
     places.save(entry.cell, entry.method, state)
     export(run, places.model(entry))
     return state
+
+
+def _cost(places: Places, entry: Entry) -> dict[str, Any]:
+    """What a state tells of a whole run: its steps, what they cost, and what can be compared with others'."""
+    run = places.run(entry)
+    config, record = read_run(run)
+    steps = config.trainer.max_steps
+    return {
+        "steps": steps,
+        "batch_size": entry.here(config).data.batch_size,
+        "seconds": next((seconds for step, seconds in reversed(read(run / COST)) if step <= steps), None),
+        "clock": "cpu" if "CPU" in record.device else "wall",
+        "parameters": record.parameters,
+        "examples": record.examples,
+    }
 
 
 def _share(places: Places, entry: Entry, state: State) -> State:
@@ -133,8 +143,7 @@ def _share(places: Places, entry: Entry, state: State) -> State:
     if not places.trained(home):
         raise UserError(f"{home.name}, which it is part of, has no model")
     export(places.run(entry), places.model(entry), modality=entry.cell)
-    known = {"steps", "seconds", "clock", "parameters", "examples", "batch_size"}
-    return state.model_copy(update=places.state(home.cell, home.method).model_dump(include=known))
+    return state.model_copy(update=_cost(places, entry))
 
 
 def _measure(places: Places, entry: Entry, command: str, tell: Tell) -> None:

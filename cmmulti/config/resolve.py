@@ -40,7 +40,10 @@ def load_config(path: Path, overrides: typing.Iterable[str] = (), where: str | N
     Raises:
         UserError: one line with every mistake in it.
     """
-    return resolve(with_overrides(read_yaml(path), overrides), where or str(path))
+    values = with_overrides(read_yaml(path), overrides)
+    if "method" not in values and values.keys() & {"methods", "cells"}:
+        raise UserError(f"{path}: the config of a comparison; expected that of one run (`cmmulti compare` takes the other)")
+    return resolve(values, where or str(path))
 
 
 def resolve(values: Mapping[str, Any], where: str = "config") -> RunConfig:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cmmulti.errors import UserError
 from cmmulti.evaluation.features import ClassifierFeatures, Features
 from cmmulti.evaluation.neighbours import memorisation, precision_recall
 from cmmulti.evaluation.sets import RealSet, clamped, round_trip
@@ -117,6 +118,8 @@ class Yardstick:
             model_space: the tensors as the model made them, where copies of training tensors are to be looked for.
         """
         features, real = self.features(x), self._real
+        if not bool(features.isfinite().all()):
+            raise UserError(f"{name}: samples that are not finite, or too large to be measured; its training has diverged")
         accuracy = None
         if labels is not None and isinstance(self.features, ClassifierFeatures):
             accuracy = proportion(int((self.features.predict(x) == labels).sum()), len(labels))

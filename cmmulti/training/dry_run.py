@@ -10,9 +10,15 @@ from cmmulti.training.build import build, order_of, parameter_count
 from cmmulti.training.data import BadBatch, collate
 from cmmulti.training.module import TrainingModule
 
+FEW = 16
+"""Examples whose gradient is taken: a batch that is meant for a GPU takes a CPU many minutes."""
 
-def dry_run(config: RunConfig) -> str:
-    """Read one batch, take its gradient on the CPU, and tell what the run would be.
+
+def dry_run(config: RunConfig, budget: str | None = None) -> str:
+    """Take the gradient of the first examples on the CPU, and tell what the run would be.
+
+    Args:
+        budget: how long the run will be, in words; None tells the steps of its config.
 
     Raises:
         UserError: whatever would stop the run at its first step.
@@ -20,16 +26,17 @@ def dry_run(config: RunConfig) -> str:
     parts = build(config)
     config = parts.config
     module = TrainingModule(config, parts.model, parts.method, parts.teacher)
-    batch = collate(parts.examples.__getitems__(order_of(parts).batch(0)))
+    places = order_of(parts).batch(0)
+    batch = collate(parts.examples.__getitems__(places[:FEW]))
     if isinstance(batch, BadBatch):
         raise UserError(batch.reason)
     began = time.perf_counter()
     loss = module.loss(batch)
     loss.value.backward()
-    seconds = (time.perf_counter() - began) * config.trainer.accumulate
+    seconds = (time.perf_counter() - began) * config.data.batch_size / len(places[:FEW])
     return (
         f"{len(parts.examples)} examples of shape {'x'.join(map(str, parts.modality.shape))}, "
         f"{sum(map(len, parts.classes.values()))} classes, sigma_data {config.sigma_data:g}; "
         f"{parameter_count(module.model)} parameters; first loss {float(loss.value.detach()):.4g}, "
-        f"first step {seconds:.2f} s on the CPU; {config.trainer.max_steps} steps"
+        f"a step about {seconds:.2g} s on this CPU; {budget or f'{config.trainer.max_steps} steps'}"
     )

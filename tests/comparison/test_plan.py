@@ -43,7 +43,7 @@ def test_mistakes_that_show_only_when_built_are_told_together(file: Writer, caps
     }
     assert main(["compare", str(file(methods=methods)), "--dry-run"]) == 2
     told = capsys.readouterr().err
-    assert "waves/ect: init = " in told
+    assert "waves/ect: init = 'waves/teacher': of another architecture" in told
     assert "waves/ict: data.name = 'none'" in told
     assert main(["compare", str(file(evaluation={"n": 4})), "--dry-run"]) == 2
     assert "evaluation: n = 4; expected at least 16" in capsys.readouterr().err
@@ -78,6 +78,32 @@ def test_each_mistake_is_told_by_its_key(file: Writer, section: dict[str, object
     with pytest.raises(UserError, match=None) as caught:
         load_plan(file(**section))
     assert told in str(caught.value)
+
+
+def test_an_unknown_method_is_told_once(file: Writer) -> None:
+    cells = {name: {**cell, "teacher": {"config": "waves.yaml"}} for name, cell in TWO.items()}
+    with pytest.raises(UserError) as caught:
+        load_plan(file(methods={"a": {"method": {"name": "icd"}}}, cells=cells))
+    assert str(caught.value).count("unknown method 'icd'") == 1
+
+
+def test_a_method_or_a_cell_is_left_out_by_null(file: Writer) -> None:
+    cells = {name: {**cell, "teacher": {"config": "waves.yaml"}} for name, cell in TWO.items()}
+    plan = load_plan(file(cells=cells), ["methods.ect=null", "cells.waves=null"])
+    assert [entry.name for _, entry in plan.entries] == ["swells/teacher", "swells/ict"]
+
+
+def test_the_configs_of_runs_and_of_comparisons_are_told_apart(file: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(file().with_name("waves.yaml")), "--dry-run"]) == 2
+    assert "the config of one run; expected that of a comparison" in capsys.readouterr().err
+    assert main(["train", "compare.yaml", "--dry-run"]) == 2
+    assert "the config of a comparison; expected that of one run" in capsys.readouterr().err
+
+
+def test_minutes_are_told_as_minutes(file: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(file(budget={"minutes": 3})), "--dry-run"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line.rpartition("; ")[2] for line in told[:2]] == ["6 steps", "3 minutes of compute"]
 
 
 def test_sections_are_laid_over_each_other(file: Writer) -> None:
