@@ -55,7 +55,8 @@ def generation_sections(result: Study, pipeline: Pipeline) -> list[Section]:
 
 
 def generation_table(result: Study) -> Table:
-    columns = ["", "NFE", "N", "accuracy %", "Fréchet", "Fréchet, matched N", "precision", "recall", "nearer %", "copied %"]
+    shares = ("precision", "recall", "nearer", "copied")
+    columns = ["", "NFE", "N", "accuracy", "frechet", "frechet_matched", *shares]
     rows = [_cells(row) for row in (*result.rows, result.floor)]
     return Table(caption="Held-out items are the floor: what a perfect model would reach.", columns=columns, rows=rows)
 

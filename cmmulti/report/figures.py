@@ -66,6 +66,7 @@ KNOWN = {
     "accuracy": Figure("classifier accuracy", "%", "higher", 1, 100.0),
     "feature_distance": Figure("feature distance", "", "lower", 4),
     "frechet": Figure("Fréchet distance", "", "lower", 2),
+    "frechet_matched": Figure("Fréchet distance, matched N", "", "lower", 2),
     "precision": Figure("precision", "", "higher", 3),
     "recall": Figure("recall", "", "higher", 3),
     "nearer": Figure("nearer to training items", "%", "none", 1, 100.0),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from cmmulti.errors import UserError
 from cmmulti.report.figures import figure
@@ -18,6 +20,8 @@ from cmmulti.report.results import RESULTS, MediaRecord, Part, Results, Table, r
 
 PAGE = "index.html"
 LARGEST_MEDIUM = 64_000_000
+PATH = re.compile(r"(?<![\w./&;-])(?:[A-Za-z0-9][\w.-]*/)+" + re.escape(PAGE))
+"""A page further down, named in a section's text."""
 EMBEDDED = 48_000_000
 """Bytes of pictures and sounds that one page holds; beyond them a part is a link to its own page."""
 
@@ -154,6 +158,12 @@ def _paragraphs(text: str) -> list[str]:
     return [paragraph.strip() for paragraph in text.split("\n\n") if paragraph.strip()]
 
 
+def _linked(text: str, own: str = "") -> Markup:
+    """Text whose paths of other pages lead there. ``own``: the page that it belongs to, as seen from this one."""
+    start = escape(own.removesuffix(PAGE))
+    return Markup(PATH.sub(lambda found: f'<a href="{start}{found.group()}">{found.group()}</a>', str(escape(text))))
+
+
 def _plain(value: Any) -> str:
     """A detail as a reader wants it: text as it is, all else as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
@@ -173,6 +183,7 @@ def _environment() -> Environment:
         "paragraphs": _paragraphs,
         "figures": figures_table,
         "plain": _plain,
+        "linked": _linked,
     }
     environment.globals["data_uri"] = data_uri
     return environment

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,6 +55,8 @@ def test_methods_are_trained_measured_and_shown_side_by_side(
     assert page.count("data:image/png;base64") == 5 * 8
     assert "http" not in page
     assert "parameters each, the same examples in the same order" in page
+    assert '<a href="figures/waves/ect/index.html">figures/waves/ect/index.html</a>' in page
+    assert "classifier accuracy (%)<small>↑ higher is better" in page
     assert len(list((out / "figures" / "waves" / "classifiers").iterdir())) == 1  # one for all, or figures do not compare
 
 
@@ -71,8 +74,54 @@ def test_what_is_finished_is_not_done_again_and_another_config_is_refused(
     assert "step 8/8" not in told.err
     assert weights.stat().st_mtime_ns == before
     assert main([*words, "--set", "methods.ict.method.last=20"]) == 2
-    assert "waves/ict: was begun with another method" in capsys.readouterr().err
+    assert "waves/ict was begun with another config: method.last = unset (now 20)" in capsys.readouterr().err
     assert main([*words, "--set", "cells.waves.title=Other"]) == 0
+
+
+def test_what_is_advised_where_a_config_changed_trains_that_model_anew(
+    file: Writer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["compare", str(file(methods={"ict": {"method": {"name": "ict"}}})), "--out", "out"]
+    assert main(words) == 0
+    other = [*words, "--set", "methods.ict.method.last=20"]
+    assert main(other) == 2
+    removed = capsys.readouterr().err.rpartition("these removed: ")[2].split()
+    assert all(place.startswith("out/") for place in removed)
+    for place in map(Path, removed):
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    assert main(other) == 0
+    assert "waves/ict: 8 steps" in capsys.readouterr().out
+
+
+def test_what_a_model_cost_is_known_from_its_run_where_its_state_was_removed(file: Writer, tmp_path: Path) -> None:
+    words = ["compare", str(file(methods={"ict": {"method": {"name": "ict"}}})), "--out", "out"]
+    assert main(words) == 0
+    before = summary(Path("out"))["cells"]["waves"]["models"]["ict"]
+    Path("out/entries/waves/ict.json").unlink()
+    assert main(words) == 0
+    after = summary(Path("out"))["cells"]["waves"]["models"]["ict"]
+    known = ("steps", "seconds", "parameters", "examples", "batch_size")
+    assert [after[key] for key in known] == [before[key] for key in known]
+
+
+def test_a_folder_of_something_else_and_a_teacher_that_is_none_are_refused_before_any_training(
+    file: Writer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    methods = {"ict": {"method": {"name": "ict"}}}
+    assert main(["compare", str(file(methods=methods)), "--out", str(tmp_path)]) == 2
+    assert "and no comparison; expected a new folder" in capsys.readouterr().err
+    assert main(["compare", str(file(methods=methods)), "--out", "out"]) == 0
+    cells = {"waves": {"config": "waves.yaml", "teacher": "out/models/waves/ict"}}
+    capsys.readouterr()
+    assert main(["compare", str(file(methods=methods, cells=cells)), "--out", "other"]) == 2
+    assert "a consistency model; expected a denoising teacher" in capsys.readouterr().err
+    assert not Path("other").exists()
+
+
+def test_a_model_that_diverged_is_the_users_affair(file: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    wild = {"ict": {"method": {"name": "ict"}, "set": {"optimizer": {"learning_rate": 1e30}}}}
+    assert main(["compare", str(file(methods=wild)), "--out", "out"]) == 2
+    assert "its training has diverged" in capsys.readouterr().err
 
 
 def test_killed_and_run_again_it_ends_as_if_it_had_never_been_stopped(file: Writer, tmp_path: Path) -> None:
@@ -180,6 +229,9 @@ def test_a_joint_model_stands_beside_the_separate_ones(file: Writer) -> None:
     found = summary(Path("out"))["cells"]
     assert {m["status"] for cell in found.values() for m in cell["models"].values()} == {"done"}
     assert [found[cell]["models"][name]["steps"] for cell in found for name in ("ict", "both")] == [8, 16, 8, 16]
+    costs = read_results(Path("out")).sections[1].tables[0].rows
+    seen = {str(row[0]): row[3] for row in costs}
+    assert seen["waves: both"] == seen["waves: ict"] == "32"  # every second of twice as many steps is of this cell
     assert found["waves"]["models"]["both"]["seconds"] == found["swells"]["models"]["both"]["seconds"]
     assert not Path("out/runs/swells/both").exists()
     a, b = (load_file(Path("out/models") / cell / "student" / "model.safetensors") for cell in ("waves", "swells"))
