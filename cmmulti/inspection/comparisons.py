@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from cmmulti.comparison.reader import load_plan
+from cmmulti.comparison.schema import BudgetConfig
 from cmmulti.comparison.summary import COMPARISON
 from cmmulti.errors import UserError
+from cmmulti.report.page import PAGE
 
 
 def config(path: Path) -> dict[str, Any]:
@@ -39,14 +41,21 @@ def file(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         cells = {
-            str(name): {str(method): str(model["status"]) for method, model in cell["models"].items()}
+            str(name): {str(method): _standing(model) for method, model in cell["models"].items()}
             for name, cell in found["cells"].items()
         }
-        facts = {"title": found["title"], "budget": found["budget"], "seed": found["seed"], "version": found["version"]}
+        budget = BudgetConfig(**found["budget"]).told
+        facts = {"title": found["title"], "budget": budget, "seed": found["seed"], "version": found["version"]}
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as the record of a comparison ({error})") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: damaged record of a comparison ({error!r}); expected what `cmmulti compare` writes"
         ) from error
-    return {"kind": "comparison", "path": str(path.parent), **facts, "models": cells}
+    return {"kind": "comparison", "path": str(path.parent), **facts, "page": str(path.with_name(PAGE)), "models": cells}
+
+
+def _standing(model: dict[str, Any]) -> str:
+    """Its status, and why it failed if it did."""
+    failure = model.get("failure")
+    return f"{model['status']}" + (f" ({failure})" if failure else "")

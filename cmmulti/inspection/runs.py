@@ -17,6 +17,9 @@ from cmmulti.training.callbacks.validation import VALIDATION
 from cmmulti.training.folder import CONFIG, LOG, RunRecord, read_record
 from cmmulti.training.health import Facts, findings
 
+UNSEEN = "A loss alone misleads, and no held-out items were looked at (validation.every_steps): `cmmulti evaluate` does it."
+"""What is said of a run whose samples nobody measured."""
+
 
 def run(folder: Path) -> dict[str, Any]:
     """A run: what it trains, how far it got, and what looks wrong."""
@@ -106,7 +109,11 @@ def _health(folder: Path, settings: RunConfig) -> dict[str, str] | str:
         staged=bool(method.sampling_levels(settings.sigma_max)),
         export=settings.ema.export or "raw",
     )
-    return {f.name: f"{f.what}. {f.advice}." for f in findings(log, validation, facts)} or "nothing looks wrong"
+    if wrong := {f.name: f"{f.what}. {f.advice}." for f in findings(log, validation, facts)}:
+        return wrong
+    if len(validation) > 1:
+        return "nothing looks wrong"
+    return f"nothing looks wrong in {LOG}. {UNSEEN}"
 
 
 def _last_row(path: Path) -> dict[str, str]:

@@ -7,21 +7,13 @@ items were looked at, they decide; the loss is asked only where there are none.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import median
-from typing import NamedTuple
 
-from cmmulti.model import Role
 from cmmulti.training.callbacks.log_file import NONFINITE, RANGES
+from cmmulti.training.finding import Facts, Finding, Row, told
+from cmmulti.training.health_samples import average, further_off, samples
 
-Row = Mapping[str, float]
-
-NOISY = 0.15
-"""Samples that are rougher than the items by this share of the way to white noise. Trained models of pictures, sound and
-scans measured -0.06 to 0.02, a denoiser of scans that had trained too little 0.25; white noise is 1."""
-COLLAPSED = 0.35
-"""Least spread of samples, of the items'. Trained models measured 0.56 to 1.05, the lowest of them denoisers at 8 Euler
-steps; at 0.35 a class has an eighth of the items' variance."""
 WORSE = 2.5
 """Growth of a student's held-out error. The end of a trajectory is at most a sample of the posterior, whose squared error
 is twice that of its mean, the teacher's; the rest is for the few items. Students that kept their teacher measured 0.9 to
@@ -33,37 +25,11 @@ TEACHER_WORSE = 1.5
 """Growth of a denoiser's held-out error, which should only fall."""
 HOPELESS = 3.0
 """A held-out error at one noise level: a network that answers 0 has 1, a perfect sample of the posterior at most 2."""
-EMA_WORSE = 1.1
-"""Error of the average over that of the weights: both see the same items and noise, so that little of it is chance."""
 LOSS_WORSE = 1.4
 """Growth of a smoothed loss. Fourteen sound runs ended at 1.00 to 1.09 times their least, a student that lost what its
 teacher knew at 1.54."""
 SMOOTHED = 5
 """Rows of the log in a smoothed loss: of few samples each, a single one may be twice the next."""
-
-
-class Facts(NamedTuple):
-    """What is known of a run besides its tables.
-
-    Args:
-        max_steps: its budget. role: of what it trains. taught: it started from a trained model. staged: its samples mean
-            something at the end alone, as the method then makes them in its last number of steps.
-        export: the average that is exported, ``raw`` for the weights themselves.
-    """
-
-    max_steps: int
-    role: Role = "consistency"
-    taught: bool = False
-    staged: bool = False
-    export: str = ""
-
-
-class Finding(NamedTuple):
-    """A disease by name, what shows it in one sentence with numbers, and what to do about it in another."""
-
-    name: str
-    what: str
-    advice: str
 
 
 def findings(log: Sequence[Row], validation: Sequence[Row], facts: Facts) -> list[Finding]:
@@ -75,7 +41,8 @@ def findings(log: Sequence[Row], validation: Sequence[Row], facts: Facts) -> lis
     """
     found = [*_nonfinite(log), *_worse(log, validation, facts)]
     if validation and validation[-1]["step"] > 0:
-        found += [*_samples(validation[-1], facts), *_average(validation[-1], facts)]
+        found += samples(validation, facts) or ([] if found else further_off(validation, facts))
+        found += average(validation[-1], facts)
     return [*found, *_unfinished(log, validation, facts)]
 
 
@@ -85,9 +52,9 @@ def _step(log: Sequence[Row], validation: Sequence[Row]) -> int:
 
 def _nonfinite(log: Sequence[Row]) -> list[Finding]:
     advice = "Lower optimizer.learning_rate, set trainer.clip, or use trainer.precision 32-true"
-    counted = sum(_told(row, "nonfinite", 0.0) for row in log)
+    counted = sum(told(row, "nonfinite", 0.0) for row in log)
     if counted:
-        by_range = {r: sum(_told(row, c, 0.0) for row in log) for r, c in zip(RANGES, NONFINITE, strict=True)}
+        by_range = {r: sum(told(row, c, 0.0) for row in log) for r, c in zip(RANGES, NONFINITE, strict=True)}
         worst = max(by_range, key=by_range.__getitem__)
         share = by_range[worst] / counted
         what = f"{counted:.0f} of {_step(log, [])} steps had no finite gradient and were left out"
@@ -108,8 +75,8 @@ def _worse(log: Sequence[Row], validation: Sequence[Row], facts: Facts) -> list[
     limit = TEACHER_WORSE if facts.role == "teacher" else WORSE
     growth, last = {}, validation[-1]
     for name in RANGES:
-        earlier = [row[c] for row in validation[:-1] if math.isfinite(_told(row, c := f"error_{name}", math.nan))]
-        now = _told(last, f"error_{name}", math.nan)
+        earlier = [row[c] for row in validation[:-1] if math.isfinite(told(row, c := f"error_{name}", math.nan))]
+        now = told(last, f"error_{name}", math.nan)
         if earlier and not math.isnan(now):
             growth[name] = (max(now, 1e-12), max(min(earlier), 1e-12))
     bad = {n: v for n, v in growth.items() if v[0] > limit * v[1] or v[0] > max(HOPELESS, v[1])}
@@ -119,7 +86,7 @@ def _worse(log: Sequence[Row], validation: Sequence[Row], facts: Facts) -> list[
         now, best = growth[worst]
         return [
             Finding(
-                "student forgot its teacher",
+                "start forgotten" if facts.role == "teacher" else "student forgot its teacher",
                 f"the held-out error is {overall:.2g} times that of the start over all noise levels, and {now:.3g} "
                 f"instead of {best:.3g} at noise levels {_words(worst)}",
                 "Start again with a lower optimizer.learning_rate or larger batches (data.batch_size)",
@@ -154,8 +121,8 @@ def _loss_grew(log: Sequence[Row]) -> list[Finding]:
         return []  # the target is made of the network's own derivative: its loss may rise while samples get better
     keys = [k for k in ("stage", "levels") if log and k in log[-1]]
     rows = [row for row in log if all(row.get(k) == log[-1][k] for k in keys)]
-    losses = [row["loss"] for row in rows if math.isfinite(_told(row, "loss", math.nan))]
-    norms = [row["grad_norm"] for row in rows if math.isfinite(_told(row, "grad_norm", math.nan))]
+    losses = [row["loss"] for row in rows if math.isfinite(told(row, "loss", math.nan))]
+    norms = [row["grad_norm"] for row in rows if math.isfinite(told(row, "grad_norm", math.nan))]
     if len(losses) < 2 * SMOOTHED or len(norms) < 2 * SMOOTHED:
         return []
     smooth = [median(losses[i : i + SMOOTHED]) for i in range(len(losses) - SMOOTHED + 1)]
@@ -171,62 +138,6 @@ def _loss_grew(log: Sequence[Row]) -> list[Finding]:
     ]
 
 
-def _samples(row: Row, facts: Facts) -> list[Finding]:
-    """Noise before collapse: a network that knows nothing yet answers faint noise, which has no spread either."""
-    step = int(row["step"])
-    noise, spread = _told(row, "noise", math.nan), _told(row, "spread", math.nan)
-    if facts.staged and step < facts.max_steps:
-        return []
-    early = step < facts.max_steps / 3
-    if noise == math.inf or spread == math.inf:
-        return [
-            Finding(
-                "samples are not finite",
-                f"samples at step {step} hold NaN or infinity",
-                "Start again with a lower optimizer.learning_rate or trainer.clip",
-            )
-        ]
-    if noise > NOISY:
-        return [
-            Finding(
-                "samples stay noise",
-                f"samples at step {step} are {noise:.0%} of the way from held-out items to white noise",
-                "It is early: let it train on"
-                if early
-                else "Train longer, raise optimizer.learning_rate, or start from a trained denoiser (--init)",
-            )
-        ]
-    if spread < COLLAPSED:
-        how = (
-            "Train longer; a denoiser's samples spread last"
-            if facts.role == "teacher"
-            else "Let the curriculum reach its small steps (trainer.max_steps, method.stages), or lower "
-            "optimizer.learning_rate"
-        )
-        return [
-            Finding(
-                "collapse",
-                f"samples of a class at step {step} spread {spread:.0%} as far as held-out items",
-                "It is early: let it train on" if early else how,
-            )
-        ]
-    return []
-
-
-def _average(row: Row, facts: Facts) -> list[Finding]:
-    error, raw = _told(row, "error", math.nan), _told(row, "raw_error", math.nan)
-    if not error > EMA_WORSE * raw:
-        return []
-    return [
-        Finding(
-            "average not useful yet",
-            f"the average {facts.export or 'that is exported'} has a held-out error of {error:.3g}, the weights themselves "
-            f"have {raw:.3g}",
-            "Train longer, export a shorter average (export --ema), or shorten ema.half_lives",
-        )
-    ]
-
-
 def _unfinished(log: Sequence[Row], validation: Sequence[Row], facts: Facts) -> list[Finding]:
     step = _step(log, validation)
     if step >= facts.max_steps:
@@ -238,12 +149,6 @@ def _unfinished(log: Sequence[Row], validation: Sequence[Row], facts: Facts) -> 
             "If it no longer runs, go on with train --resume",
         )
     ]
-
-
-def _told(row: Row, column: str, default: float) -> float:
-    """A figure of a row; ``default`` where it was not told (nan)."""
-    value = row.get(column, math.nan)
-    return default if math.isnan(value) else value
 
 
 def _words(name: str) -> str:

@@ -33,7 +33,7 @@ def test_the_folder_of_a_comparison(file: Writer, tmp_path: Path) -> None:
     record = write_summary(plan, Places(out))
     for path in (out, record):
         found = inspect(path)
-        assert (found["kind"], found["title"]) == ("comparison", "Waves")
+        assert (found["kind"], found["title"], found["budget"]) == ("comparison", "Waves", "8 steps")
         assert set(found["models"]["waves"]) == {"ect", "ict", "teacher"}
     for damaged in ("{", "[]", "{}", json.dumps({"cells": {"a": {"models": {"b": 1}}}})):
         record.write_text(damaged)

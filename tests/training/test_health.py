@@ -56,16 +56,35 @@ def test_a_healthy_run() -> None:
     assert findings(log(lambda part: 1 + 3 * part), validation(), FACTS) == []
 
 
+def noisy(step: int = 1000, **last: float) -> Rows:
+    """Samples that were noise before the first step and still are."""
+    return [{**row, "noise": 0.9} for row in validation()[:1]] + [{**validation()[2], "noise": 0.6, "step": step, **last}]
+
+
 def test_samples_stay_noise() -> None:
-    found = only(findings(log(), validation({"noise": 0.6, "spread": 0.1}), FACTS), "samples stay noise")
+    found = only(findings(log(), noisy(spread=0.1), FACTS), "samples stay noise")
     assert "60%" in found.what
-    assert "Train longer" in found.advice
-    early = findings(log()[:5], validation({"noise": 0.6, "step": 250}), FACTS)
+    assert "train longer, or start from a trained denoiser" in found.advice
+    assert "--init" not in only(findings(log(), noisy(), FACTS._replace(taught=True)), "samples stay noise").advice
+    early = findings(log()[:5], noisy(250), FACTS)
     assert [f.name for f in early] == ["samples stay noise", "not finished"]
     assert "early" in early[0].advice
     staged = FACTS._replace(staged=True)
-    assert [f.name for f in findings(log()[:5], validation({"noise": 0.6, "step": 250}), staged)] == ["not finished"]
+    assert [f.name for f in findings(log()[:5], noisy(250), staged)] == ["not finished"]
     assert findings(log(), validation({"noise": math.nan}), FACTS) == []
+
+
+def test_samples_turn_to_noise() -> None:
+    found = only(findings(log(), validation({"noise": 0.3}), FACTS._replace(taught=True)), "samples turn to noise")
+    assert "at step 0 they were smoother" in found.what
+    assert "lower optimizer.learning_rate" in found.advice
+
+
+def test_samples_got_worse_while_all_else_is_well() -> None:
+    found = only(findings(log(), validation({"distance": 0.2}), FACTS), "samples got worse")
+    assert "0.01 at step 0 and is now 0.2" in found.what
+    assert findings(log(), validation({"distance": 0.09}), FACTS) == []
+    assert findings(log(), validation({"distance": 0.2}), FACTS._replace(staged=True)) == []
 
 
 def test_collapse() -> None:
@@ -171,3 +190,5 @@ def test_runs_that_are_ill(tmp_path: Path) -> None:
     assert "student forgot its teacher" in health(tmp_path / "forgot")
     train(digits("ect", 3e-4, init=start), tmp_path / "good")
     assert health(tmp_path / "good") == "nothing looks wrong"
+    train(digits("ect", 3e-4, init=start, validation={"every_steps": 0}), tmp_path / "unseen")
+    assert "no held-out items were looked at" in health(tmp_path / "unseen")
