@@ -47,8 +47,9 @@ class MeanFlow(Method):
 
     On ``z = (1 - t) x0 + t n`` with ``v = n - x0`` the average velocity ``u(z, r, t) = (z - z_r) / (t - r)`` obeys
     ``u = v - (t - r) du/dt``, du/dt along (v, r: 0, t: 1) (eq. 6 to 8). The right side without gradient is the target, and
-    ``|u - target|^2 / sg(|u - target|^2 + c)^p`` the loss (eq. 9 and appendix B). Where r = t it is flow matching; samples
-    whose condition was dropped are among those, and their velocity is never guided (section 4.2 and the authors' code).
+    ``|u - target|^2 / sg(|u - target|^2 + c)^p`` the loss (eq. 9 and appendix B). Where r = t it is flow matching. With
+    guidance, samples whose condition was dropped are among those and not guided (section 4.2 and the authors' code), but
+    not where a whole batch has none, as of data without labels: jumps of those would never be learned.
     """
 
     Settings = MeanFlowSettings
@@ -74,23 +75,24 @@ class MeanFlow(Method):
             t, r = torch.maximum(t, r), torch.minimum(t, r)
         return t, torch.where(apart, torch.minimum(t, r), t)
 
-    def apart(self, dropped: Tensor, offset: Tensor) -> Tensor:
-        """Which samples (B,) get r below t: a share of the batch by index, after those whose label was dropped.
+    def apart(self, together: Tensor, offset: Tensor) -> Tensor:
+        """Which samples (B,) get r below t: a share of the batch by index, and none of those that are to stay ``together``.
 
         ``offset`` (1,) uniform on [0, 1) decides on a share that is no whole number of samples.
         """
-        n = len(dropped)
-        order = torch.argsort((~dropped).long(), stable=True)
+        n = len(together)
+        order = torch.argsort((~together).long(), stable=True)
         rank = torch.empty_like(order).scatter_(0, order, torch.arange(n, device=order.device))
         equal = torch.floor(n * (1 - self._settings.apart) + offset)
-        return (rank >= equal) & ~dropped
+        return (rank >= equal) & ~together
 
     def loss(
         self, model: Model, x0: Tensor, condition: Condition, progress: Progress, randomness: TrainingRandomness
     ) -> Loss:
         s, n, device = self._settings, len(x0), x0.device
         dropped = condition.unconditional(x0)
-        apart = self.apart(dropped, randomness.uniform(1, device, "share"))
+        together = dropped & ~dropped.all() & self.guides_itself
+        apart = self.apart(together, randomness.uniform(1, device, "share"))
         blank = torch.empty(n, device=device)
         first, second = randomness.normal_like(blank, "t"), randomness.normal_like(blank, "r")
         t, r = self.times(first, second, apart, model.sigma_max / (1 + model.sigma_max))

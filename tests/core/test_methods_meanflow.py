@@ -61,6 +61,31 @@ def test_dropped_samples_have_equal_times():
     assert alone == [True, True, False, False]
 
 
+@pytest.mark.parametrize(
+    ("settings", "lost", "apart"),
+    [
+        ({"omega": 2.0}, 4, [4]),
+        ({"omega": 2.0}, 8, [8]),  # of a modality without labels
+        ({}, 4, [8]),
+        ({}, 8, [8]),
+    ],
+)
+def test_who_learns_to_jump(settings, lost, apart):
+    """All of a batch with ``apart`` 1; of a guided one those alone that are guided, if there are any."""
+    seen = []
+
+    class Times(torch.nn.Module):
+        def forward(self, x, time, condition, time_next):
+            seen.append(int((time != time_next).sum()))
+            return 0 * x
+
+    label = torch.tensor([NULL_LABEL] * lost + [1] * (8 - lost))
+    x0 = torch.zeros(8, 1, 2)
+    model = Model(Times(), Flow(), "two-time")
+    made(apart=1, **settings).loss(model, x0, Condition(label=label), PROGRESS, TrainingRandomness(0, 0))
+    assert seen[-1:] == apart
+
+
 class Linear(torch.nn.Module):
     """u = 0.6 z - 0.4 t + 0.3 r, whose derivative along (v, 1, 0) is 0.6 v - 0.4."""
 
