@@ -19,7 +19,7 @@ from cmmulti.comparison.state import Places, State
 from cmmulti.config import RunConfig
 from cmmulti.errors import UserError, users_fault
 from cmmulti.evaluation.evaluate import evaluate
-from cmmulti.evaluation.generation import TEACHER_STEPS
+from cmmulti.evaluation.generation import TEACHER_STEPS, THEIR_OWN
 from cmmulti.evaluation.request import Request
 from cmmulti.pipeline import Pipeline
 from cmmulti.training.callbacks.cost import COST, read
@@ -158,7 +158,7 @@ def _evaluate(places: Places, entry: Entry, model: str, config: RunConfig, comma
     if entry.method == TEACHER and pipeline.model.role != "teacher":
         raise UserError(f"{model}: a {pipeline.model.role} model; expected a denoising teacher")
     if pipeline.model.role == "teacher":
-        best = TEACHER_STEPS if asked.task is None else TEACHER_EVALUATIONS
+        best = THEIR_OWN.teacher_steps(pipeline) if asked.task is None else TEACHER_EVALUATIONS
         steps = [best] if entry.method == TEACHER else [*steps, best]
     request = Request(
         pipeline=pipeline,

@@ -80,7 +80,8 @@ def resolve(values: Mapping[str, Any], where: str = "config") -> RunConfig:
     )
     trainer = trainer.model_copy(update={"clip": recommended.clip if trainer.clip is None else trainer.clip})
     if preview.steps is None:
-        preview = preview.model_copy(update={"steps": (18,) if method.role == "teacher" else (1, 2)})
+        own = tuple(sorted(method.sampling_levels(config.sigma_max)))
+        preview = preview.model_copy(update={"steps": own or ((18,) if method.role == "teacher" else (1, 2))})
     return config.model_copy(
         update={
             "modality": PieceConfig.of(config.modality.name, modality.settings.model_dump(mode="json")),

@@ -178,7 +178,8 @@ class CheckpointConfig(Section):
 class PreviewConfig(Section):
     """``preview:`` ``n`` samples every ``every_steps`` (0: none), from seeds ``seed .. seed + n - 1``.
 
-    ``steps``: noise levels of each preview, one set of files per entry; null is 1 and 2, or 18 for a teacher.
+    ``steps``: noise levels of each preview, one set of files per entry; null is 1 and 2, 18 for a teacher, or
+    what the method is made for.
     """
 
     every_steps: NonNegativeInt = 1000

@@ -107,7 +107,8 @@ class Method(nn.Module, ABC):
     Class attributes say what it makes (``role``), whether it needs a teacher and of which roles, and which settings it
     reads. Its state (a target network, a learned weighting) is ordinary modules and buffers, so that it is saved and
     restored with the run.
-    ``differentiates``: it takes the network's derivative in its time.
+    ``sampler``: the one that its model is made for, None for that of its role. ``differentiates``: it takes the derivative
+    of the network in its time.
     ``extends``: a resumed run may be given another number of steps; not so where each stage builds on the one before.
     ``networks``: how many :meth:`exported` gives. ``shards``: FSDP may spread what is trained over processes. Of
     networks the method then holds its teacher alone, no copy of the student; weights of its own are in child modules that
@@ -119,6 +120,7 @@ class Method(nn.Module, ABC):
     needs_teacher: ClassVar[bool] = False
     teacher_roles: ClassVar[tuple[Role, ...]] = ("teacher", "two-time")
     shards: ClassVar[bool] = False
+    sampler: ClassVar[str | None] = None
     differentiates: ClassVar[bool] = False
     extends: ClassVar[bool] = True
     networks: ClassVar[int] = 1

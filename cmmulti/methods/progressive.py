@@ -47,6 +47,7 @@ class Progressive(Method):
     role: ClassVar[Role] = "teacher"
     needs_teacher = True
     extends = False
+    sampler = "euler"
     paper = "arXiv 2202.00512"
     teacher: Model
     previous: Model

@@ -48,7 +48,8 @@ class PipelineConfig(BaseModel):
     ``lower``: networks that serve lower levels in place of ``network``, from the lowest. ``modality_index``: what a network
     of several modalities is told for this one; its labels begin at ``first_label`` among those of all. ``context``: what
     contexts the network takes, and their scale; None where it takes none. ``guidance``: the range of guidance weights that
-    the network was told in training; None where it was told none.
+    the network was told in training; None where it was told none. ``sampler``: name of the one that the model was made
+    for, None for that of its role.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -69,6 +70,7 @@ class PipelineConfig(BaseModel):
     first_label: int = Field(0, ge=0)
     context: ContextScale | None = None
     guidance: tuple[float, float] | None = None
+    sampler: str | None = None
 
     @model_validator(mode="after")
     def _same_classes(self) -> PipelineConfig:

@@ -221,8 +221,8 @@ class Pipeline(Conditioned):
         return found
 
     def sampler_name(self, name: str | None = None) -> str:
-        """By default Heun for a teacher and multistep sampling for the others."""
-        return name or ("heun" if self.model.role == "teacher" else "multistep")
+        """By default the model's own; else Heun for a teacher and multistep sampling for the others."""
+        return name or self.config.sampler or ("heun" if self.model.role == "teacher" else "multistep")
 
     def _solve_one(
         self, assignment: Assignment, seed: int, levels: Sequence[float], condition: Condition, sampler: str, callback: Any

@@ -145,6 +145,7 @@ def pipeline_config(
         first_label=share.first_label,
         context=context,
         guidance=method.told_guidance,
+        sampler=method.sampler,
     )
 
 

@@ -43,7 +43,10 @@ def model_card(
             config.method.name,
         ],
     }
-    paper = getattr(load("methods", config.method.name), "paper", "")
+    kind = load("methods", config.method.name)
+    paper = getattr(kind, "paper", "")
+    steps = min(kind(kind.Settings(**config.method.settings)).sampling_levels(config.sigma_max), default=None)
+    steps = steps or (18 if model.role == "teacher" else 2)
     what = {"teacher": "a denoising teacher", "consistency": "a consistency model", "two-time": "a two-time model"}
     images = step * config.data.batch_size // (1 + len(joint))
     rows = {
@@ -69,7 +72,7 @@ def model_card(
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n# {name}\n\n"
         f"This is {what[model.role]} for {config.modality.name}, trained by `cmmulti train`.\n\n"
         f"| | |\n| --- | --- |\n{table}\n\n"
-        f"Use: `cmmulti sample FOLDER --n 16 --steps {'18' if model.role == 'teacher' else '2'} --seed 0 --out DIR`.\n\n"
+        f"Use: `cmmulti sample FOLDER --n 16 --steps {steps} --seed 0 --out DIR`.\n\n"
         "Held-out figures: not measured yet; `cmmulti evaluate` makes them.\n\n"
         f"{_licence(config.data.name, record)}\n\n"
         "Research use. Not a medical device, and not a source of evidence about any person.\n"
