@@ -62,6 +62,7 @@ def compare(plan: Plan, out: Path, command: str, tell: Callable[[str], None]) ->
     except OSError as error:
         raise unwritable(out, error) from error
     failed: dict[str, Failure] = {}
+    waited: list[str] = []
     while left := [job for job in asked if job.name not in failed and not job.done()]:
         ready = [job for job in left if all(name in failed or trained() for name, trained in job.needs.items())]
         for job in ready:
@@ -71,9 +72,9 @@ def compare(plan: Plan, out: Path, command: str, tell: Callable[[str], None]) ->
                 _show(plan, places, command)
                 break
         else:
-            tell(f"waiting for {', '.join(job.name for job in ready)}: another process works on it")
-            while not any(job.free() for job in ready):
-                time.sleep(PAUSE)
+            if waited != (waited := [job.name for job in ready]):
+                tell(f"waiting for {', '.join(waited)}: another process works on it")
+            time.sleep(PAUSE)  # then look again: a model may be there before it is measured, for others to start from
     _show(plan, places, command)
     return failed
 

@@ -31,14 +31,6 @@ class Job:
     done: Callable[[], bool]
     do: Callable[[], Failure | None]
 
-    def free(self) -> bool:
-        """Whether no other process is at it."""
-        try:
-            with FileLock(self.lock, timeout=0):
-                return True
-        except Timeout:
-            return False
-
     def attempt(self) -> tuple[bool, Failure | None]:
         """Do it unless another process is at it or has done it. Returns whether it was free, and why it failed."""
         try:

@@ -10,7 +10,7 @@ from cmmulti.training.build import build, order_of, parameter_count
 from cmmulti.training.data import BadBatch, collate
 from cmmulti.training.module import TrainingModule
 
-FEW = 16
+FEW = 4
 """Examples whose gradient is taken: a batch that is meant for a GPU takes a CPU many minutes."""
 
 
@@ -34,9 +34,10 @@ def dry_run(config: RunConfig, budget: str | None = None) -> str:
     loss = module.loss(batch)
     loss.value.backward()
     seconds = (time.perf_counter() - began) * config.data.batch_size / len(places[:FEW])
+    shown = f"{seconds:.2g}" if seconds < 10 else f"{seconds:.0f}"
     return (
         f"{len(parts.examples)} examples of shape {'x'.join(map(str, parts.modality.shape))}, "
         f"{sum(map(len, parts.classes.values()))} classes, sigma_data {config.sigma_data:g}; "
         f"{parameter_count(module.model)} parameters; first loss {float(loss.value.detach()):.4g}, "
-        f"a step about {seconds:.2g} s on this CPU; {budget or f'{config.trainer.max_steps} steps'}"
+        f"a step about {shown} s on this CPU; {budget or f'{config.trainer.max_steps} steps'}"
     )

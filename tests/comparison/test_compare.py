@@ -171,6 +171,30 @@ def test_what_another_process_works_on_is_left_to_it_until_it_stops(
     assert {m["status"] for m in summary(out)["cells"]["waves"]["models"].values()} == {"done"}
 
 
+def test_a_teacher_that_another_process_still_measures_is_enough_for_its_students(
+    file: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods = {"ect": {"method": {"name": "ect"}, "start": "teacher"}}
+    words = ["compare", str(file(methods=methods, budget={"steps": 2})), "--out"]
+    assert main([*words, "before"]) == 0
+    out = tmp_path / "out"
+    (out / "entries" / "waves").mkdir(parents=True)
+    other = FileLock(out / "entries" / "waves" / "teacher.lock")
+    other.acquire()
+    student: list[bool] = []
+
+    def sleep(seconds: float) -> None:
+        student.append((out / "models" / "waves" / "ect").is_dir())
+        for part in ("runs", "models"):
+            shutil.copytree(Path("before", part, "waves", "teacher"), out / part / "waves" / "teacher", dirs_exist_ok=True)
+        if len(student) > 1:
+            other.release()
+
+    monkeypatch.setattr("cmmulti.comparison.compare.time.sleep", sleep)
+    assert main([*words, str(out)]) == 0
+    assert student == [False, True]
+
+
 @pytest.mark.parametrize(("seed", "reason"), [(0, "the fourth step is one too many"), (1, "ZeroDivisionError")])
 def test_one_that_fails_is_named_and_does_not_stop_the_others(
     file: Writer, tmp_path: Path, capsys: pytest.CaptureFixture[str], seed: int, reason: str
