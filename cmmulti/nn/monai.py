@@ -20,7 +20,8 @@ class MonaiUNet(nn.Module):
 
     Args:
         dims, in_channels, channels, blocks, attention, groups, classes, context_width: as for
-            :class:`~cmmulti.nn.unet.UNet`; ``channels`` are multiples of ``groups``.
+            :class:`~cmmulti.nn.unet.UNet`, but of 2 or 3 dimensions, since MONAI's has no form for one; ``channels`` are
+            multiples of ``groups``.
         head_channels: channels of one attention head.
         time_scale: MONAI's sinusoids expect times up to 1000; the native time is multiplied by this.
 
@@ -30,7 +31,7 @@ class MonaiUNet(nn.Module):
 
     def __init__(
         self,
-        dims: Literal[1, 2, 3] = 2,
+        dims: Literal[2, 3] = 2,
         in_channels: int = 1,
         channels: Sequence[int] = (32, 64, 96),
         blocks: int = 1,

@@ -103,6 +103,7 @@ def test_all_mistakes_are_told_at_once_in_one_line() -> None:
         (["data.batch_size=100000000000"], "batch_size"),
         (["trainer.threads=100000"], "threads"),
         (["sigma_max=0.002"], "sigma_max"),
+        (["network={name: monai, dims: 1}"], "dims = 1"),
         (["method={name: edm, p_std: 0}"], "p_std = 0"),
         (["method={name: edm, p_mean: .nan}"], "p_mean = nan"),
         (["method={name: meanflow, r_law: [.inf, 1]}"], "r_law"),
