@@ -208,7 +208,8 @@ class RunConfig(Section):
 
     ``label_dropout``: share of the labels, and of the contexts, that are forgotten, so that the model also knows samples
     without. Where there are both, half of them are forgotten together and half each on its own.
-    ``sigma_data``: standard deviation of the training tensors; null measures it. ``sigma_max``: highest noise level.
+    ``sigma_data``: standard deviation of the training tensors; null measures it, or is that of ``init``.
+    ``sigma_max``: highest noise level.
     ``init``: a model folder or shipped name whose weights the student starts from. ``teacher``: one that is distilled;
     null is ``init``. ``joint``: further modalities by name, for one model of several; each step's batch is of one of them.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -83,6 +84,12 @@ def copy_weights(source: Pipeline, model: Model, config: RunConfig) -> None:
         raise UserError(
             f"init = {config.init!r}: its network has the form {forms[0]!r}, expected {forms[1]!r} for method "
             f"{config.method.name}: the same weights would be another function{hint}"
+        )
+    scales = [getattr(m.parameterization, "sigma_data", 0.0) for m in (source.model, model)]
+    if not math.isclose(*scales, rel_tol=1e-4):
+        raise UserError(
+            f"sigma_data = {scales[1]:g}: expected {scales[0]:g}, that of init = {config.init!r}, or null: "
+            "the same weights would be another function"
         )
     model.network.load_state_dict(theirs | {n: torch.zeros_like(mine[n]) for n in unheard if n in mine})
 

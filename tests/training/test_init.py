@@ -67,6 +67,14 @@ def test_the_form_must_be_the_same(kind, allowed):
         started(source(), kind, {"form": "trigflow"})
 
 
+def test_the_scale_must_be_the_same():
+    """It is in every coefficient: with another one the weights are another denoiser."""
+    theirs = source()
+    theirs.model.parameterization = KINDS["edm"](0.3)
+    with pytest.raises(UserError, match=r"^sigma_data = 0\.5: expected 0\.3, that of init = 'teacher', or null"):
+        started(theirs)
+
+
 def test_a_form_that_no_translation_helps_is_told_without_one():
     """A translated network has one time, and methods of two need both."""
     theirs = source(two_times=True)
