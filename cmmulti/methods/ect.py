@@ -66,7 +66,8 @@ class ECT(Method):
     def stage(self, progress: Progress) -> int:
         """The stage, counted from 0, at this point of the budget."""
         settings = cast(ECTSettings, self.settings)
-        return min(int(progress.fraction * settings.stages), settings.stages - 1)
+        # A boundary must not depend on how the fraction was rounded, or a stage would be told twice.
+        return min(int(progress.fraction * settings.stages + 1e-9), settings.stages - 1)
 
     def target_level(self, t: Tensor, stage: int) -> Tensor:
         """``r = max(0, t (1 - n(t) q^-(stage + 1)))`` (section 3.2 and the authors' loss.py)."""

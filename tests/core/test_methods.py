@@ -140,6 +140,9 @@ def test_ect_schedule():
     assert [ect.stage(Progress(0, 0, f)) for f in (0, 0.124, 0.126, 0.999)] == [0, 0, 1, 7]
     events = [ect.after_step(ready(ect), Progress(s, s, s / 16)) for s in range(1, 17)]
     assert [e is not None for e in events] == [s % 2 == 0 and s < 16 for s in range(1, 17)]
+    model = ready(ect)
+    told = [s for s in range(1, 4000) if ect.after_step(model, Progress(s, s, s / 4000)) is not None]
+    assert told == [500 * stage for stage in range(1, 8)]
 
 
 def test_the_target_average():
