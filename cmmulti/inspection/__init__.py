@@ -73,6 +73,7 @@ _FOLDERS: list[tuple[Callable[[Path], bool], str, str]] = [
     (_holds("config.yaml"), "runs", "run"),
     (_holds_any("step-*.ckpt"), "runs", "run"),
     (_holds_any("*/results.json"), "results", "folders"),
+    (_holds_any("*/model.safetensors"), "models", "folders"),
 ]
 _FILES: list[tuple[Callable[[Path], bool], str, str]] = [
     (lambda path: path.name == "results.json", "results", "file"),

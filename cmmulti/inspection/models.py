@@ -29,6 +29,13 @@ def model(folder: Path) -> dict[str, Any]:
     return facts
 
 
+def folders(path: Path) -> dict[str, Any]:
+    """A folder of model folders, such as the export of a joint run."""
+    found = {inner.parent: read_config(inner) for inner in sorted(path.glob("*/config.json"))}
+    told = {folder.name: f"{read.modality.name}, {read.role} by {read.method}" for folder, read in found.items()}
+    return {"kind": "folder of models", "path": str(path), "models": told}
+
+
 def config(path: Path) -> dict[str, Any]:
     """The ``config.json`` of a model."""
     found = read_config(path)

@@ -17,7 +17,7 @@ from cmmulti.training.callbacks.validation import VALIDATION
 from cmmulti.training.folder import CONFIG, LOG, RunRecord, read_record
 from cmmulti.training.health import Facts, findings
 
-UNSEEN = "A loss alone misleads, and no held-out items were looked at (validation.every_steps): `cmmulti evaluate` does it."
+UNSEEN = "A loss alone misleads, and no held-out items were looked at ({why}): `cmmulti evaluate` does it."
 """What is said of a run whose samples nobody measured."""
 
 
@@ -93,6 +93,7 @@ def _of_config(settings: RunConfig) -> dict[str, Any]:
         "method": settings.method.name,
         "network": settings.network.name,
         "data": settings.data.name,
+        "joint": {name: other.modality.name for name, other in settings.joint.items()},
         "max_steps": settings.trainer.max_steps,
         "batch_size": settings.data.batch_size,
     }
@@ -113,7 +114,8 @@ def _health(folder: Path, settings: RunConfig) -> dict[str, str] | str:
         return wrong
     if len(validation) > 1:
         return "nothing looks wrong"
-    return f"nothing looks wrong in {LOG}. {UNSEEN}"
+    why = "it trains on several modalities" if settings.joint else "validation.every_steps"
+    return f"nothing looks wrong in {LOG}. {UNSEEN.format(why=why)}"
 
 
 def _last_row(path: Path) -> dict[str, str]:

@@ -35,6 +35,8 @@ def read_folder(folder: Path) -> tuple[Model, Modality, PipelineConfig, str]:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: expected a model folder with {CONFIG} and {WEIGHTS}")
+    if not (folder / CONFIG).is_file() and (inside := sorted(str(p.parent) for p in folder.glob(f"*/{CONFIG}"))):
+        raise UserError(f"{folder}: a folder of models; expected one of them: {', '.join(inside[:8])}")
     config = read_config(folder / CONFIG)
     try:
         modality = config.build_modality()

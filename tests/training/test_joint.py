@@ -13,10 +13,12 @@ import yaml
 from cmmulti.cli import main
 from cmmulti.config import RunConfig, resolve, with_overrides
 from cmmulti.errors import UserError
+from cmmulti.inspection import inspect
 from cmmulti.pipeline import Pipeline
 from cmmulti.randomness import TrainingRandomness
 from cmmulti.training import checkpoint
 from cmmulti.training.build import build, order_of
+from cmmulti.training.callbacks.log_file import read
 from cmmulti.training.data import Batch, collate
 from cmmulti.training.module import TrainingModule
 from cmmulti.training.run import train
@@ -83,9 +85,15 @@ def test_trained_exported_and_sampled_by_modality(
     Path("joint.yaml").write_text(yaml.safe_dump(values))
     assert main(["train", "joint.yaml", "--out", "run", "--set", "ema.export=raw"]) == 0
     assert sorted(p.name for p in Path("run/previews").iterdir()) == ["long", "plain", "toys"]
+    rows = read(Path("run/log.csv"))
+    assert [row["images"] for row in rows] == [round(row["step"] * (4 + 4 + 2) / 3) for row in rows]
+    assert inspect(Path("run"))["joint"] == {"long": "labelled", "plain": "toy"}
     capsys.readouterr()
     assert main(["export", "run", "--out", "models"]) == 0
     assert capsys.readouterr().out.splitlines() == ["models/toys", "models/long", "models/plain"]
+    assert set(inspect(Path("models"))["models"]) == {"toys", "long", "plain"}
+    with pytest.raises(UserError, match="models: a folder of models; expected one of them: models/long, models/plain"):
+        Pipeline.from_pretrained("models")
     first, long, plain = (Pipeline.from_pretrained(Path("models") / n) for n in ("toys", "long", "plain"))
     a, b = first.model.network.state_dict(), long.model.network.state_dict()
     assert all(torch.equal(value, b[name]) for name, value in a.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple, cast
 
 import torch
@@ -58,10 +59,12 @@ class Log(AfterStep):
         if not trainer.is_global_zero:
             return
         totals, counts = sums.cpu().tolist()
-        batch = module.config.data.batch_size
+        data = module.config.data
+        # The modalities of a joint model take turns.
+        batch = fmean([data.batch_size, *(part.data.beside(data).batch_size for part in module.config.joint.values())])
         row: dict[str, float] = {
             "step": module.step,
-            "images": module.step * batch,
+            "images": round(module.step * batch),
             "loss": sum(totals) / sum(counts) if sum(counts) else float("nan"),
             **{
                 name: total / count if count else float("nan")
