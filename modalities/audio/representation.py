@@ -76,8 +76,12 @@ def standardised(logarithm: Tensor, settings: AudioSettings) -> Tensor:
 
 
 def log_mel_of(x: Tensor, settings: AudioSettings) -> Tensor:
-    """(B, 1, mels, frames) in model space -> (B, mels, frames) natural log-mel."""
-    return x[:, 0].float() * (settings.known("std") / SIGMA_DATA) + settings.known("mean")
+    """(B, 1, mels, frames) in model space -> (B, mels, frames) natural log-mel, none louder than any clip can be.
+
+    A poor model's sample may lie far above; its exponential would not be finite, and the clip silent.
+    """
+    loudest = limits(settings)[1]
+    return x[:, 0].float().clamp(max=loudest) * (settings.known("std") / SIGMA_DATA) + settings.known("mean")
 
 
 def limits(settings: AudioSettings) -> tuple[float, float]:

@@ -51,6 +51,11 @@ def test_values_stay_in_the_valid_range(modality: AudioModality) -> None:
     assert max(float(square.max()), float(noise.max())) < high
 
 
+def test_a_sample_louder_than_any_clip_is_heard(modality: AudioModality) -> None:
+    clip = modality.decode(torch.full((1, *modality.shape), 200.0), randomness=SampleRandomness([0], "decode"))
+    assert abs(clip.floats()).max() > 0.5
+
+
 def test_the_waveform_comes_back(voice) -> None:
     modality = AudioModality(AudioSettings(mel=MelSettings(mels=80), mean=-8.9, std=2.8))
     clip = from_floats(voice(8000, 1.0), 8000)
