@@ -16,6 +16,7 @@ from cmmulti.errors import UserError
 from cmmulti.pipeline import Pipeline
 from cmmulti.training import checkpoint
 from cmmulti.training.callbacks.log_file import BINS, COLUMNS, LogFile, read
+from cmmulti.training.data import collate
 from cmmulti.training.dry_run import dry_run
 from cmmulti.training.export import export
 from cmmulti.training.run import train
@@ -89,7 +90,19 @@ def test_dry_run_writes_nothing_and_tells_sizes(
     monkeypatch.chdir(tmp_path)
     told = dry_run(toy_config())
     assert "37 examples of shape 1x8, 3 classes, sigma_data 0.5" in told
+    assert "s on this CPU" in told
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("quick", "sizes"), [(1e9, [4, 8]), (0.0, [4])])
+def test_a_dry_run_takes_a_whole_batch_only_where_that_is_quick(
+    toy_config: Config, monkeypatch: pytest.MonkeyPatch, quick: float, sizes: list[int]
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr("cmmulti.training.dry_run.QUICK", quick)
+    monkeypatch.setattr("cmmulti.training.dry_run.collate", lambda items: seen.append(len(items)) or collate(items))
+    dry_run(toy_config("data.batch_size=8"))
+    assert seen == sizes
 
 
 def test_the_seed_decides_everything(toy_config: Config, tmp_path: Path) -> None:
