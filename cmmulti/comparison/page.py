@@ -8,15 +8,16 @@ from pathlib import Path
 from cmmulti.comparison.plan import Cell, Plan
 from cmmulti.comparison.state import FIGURES, Places
 from cmmulti.comparison.summary import Standing, cost_before, standings
+from cmmulti.evaluation.tables import FLOOR
 from cmmulti.report.figures import figure
 from cmmulti.report.page import write_page
 from cmmulti.report.results import MediaRecord, Results, RowRecord, SectionRecord, Table, write_results
 
-HEADLINES = ("accuracy", "frechet_matched", "recall")
+HEADLINES = ("accuracy", "frechet_matched", "recall", "copied")
 """Figures of free samples in the first table; a task shows the first of its own."""
 RESULT = ("result", "error of result")
 """How the captions of a model's own answer to a task begin."""
-NAMES = {"frechet_matched": "Fréchet distance"}
+NAMES = {"frechet_matched": "Fréchet distance", "copied": "copies"}
 ARROWS = {"higher": " ↑", "lower": " ↓", "one": " → 1", "zero": " → 0", "none": ""}
 
 
@@ -64,7 +65,7 @@ def _quality_text(plan: Plan) -> str:
         f"Every method had the same budget, {plan.config.budget.told}. Measured on the {' and '.join(splits)} split. "
         f"Several numbers in a place are for {steps}, which are as many network evaluations unless a table below says "
         "more; a denoiser's last number, and a teacher's only one, are for 35 of them. "
-        "↑: higher is better, ↓: lower. Held-out items are what a perfect model would reach."
+        f"↑: higher is better, ↓: lower. {FLOOR}"
     )
 
 

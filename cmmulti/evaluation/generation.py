@@ -103,7 +103,7 @@ class Yardstick:
         return min(len(self.heldout), len(self.train))
 
     def floor(self) -> Figures:
-        """The held-out items' own figures: what a perfect model would reach."""
+        """The held-out items' own figures: those of new items, which a model that repeats the train part can undercut."""
         return self.measure(
             "held-out items", self.heldout.x, self.heldout.labels if bool((self.heldout.labels >= 0).all()) else None
         )

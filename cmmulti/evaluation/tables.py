@@ -16,6 +16,7 @@ from cmmulti.report.results import Table
 from cmmulti.report.sections import Section
 
 SHOWN = 8
+FLOOR = "Held-out items are real ones that no model saw; a distance below theirs comes of being nearer to training items."
 
 
 def flat_metrics(row: Figures) -> dict[str, float | None]:
@@ -58,7 +59,7 @@ def generation_table(result: Study) -> Table:
     shares = ("precision", "recall", "nearer", "copied")
     columns = ["", "NFE", "N", "accuracy", "frechet", "frechet_matched", *shares]
     rows = [_cells(row) for row in (*result.rows, result.floor)]
-    return Table(caption="Held-out items are the floor: what a perfect model would reach.", columns=columns, rows=rows)
+    return Table(caption=FLOOR, columns=columns, rows=rows)
 
 
 def task_sections(run: TaskRun, pipeline: Pipeline) -> list[Section]:
