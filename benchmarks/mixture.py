@@ -83,7 +83,7 @@ def made(name: str, steps: int) -> Method:
     """
     squared = {"huber": 10.0, "weighting": "edm"}  # sqrt(|e|^2 + c^2) - c with c beyond every |e|
     settings: dict[str, dict[str, Any]] = {
-        "cd": {"distance": "l2"},
+        "cd": {"distance": "l2", "target_decay": 0.0},
         "lcm": {
             "guidance": (1, 4),
             "levels": 18,

@@ -23,7 +23,11 @@ PRIOR = Gaussian.random((1, 4), seed=2)
 BUDGET = Budget(100, 8)
 # An even grid and a target that follows at once.
 QUICK_CT = CT(CTSettings(first=20, last=20, target_decay=1e-6))
-PIECES = {**METHODS, "cd-average": CD(CDSettings(target_decay=0.9, solver="euler", distance="l2"))}
+PIECES = {
+    **METHODS,
+    "cd-average": CD(CDSettings(target_decay=0.9, solver="euler", distance="l2")),
+    "cd-itself": CD(CDSettings(target_decay=0.0)),
+}
 
 
 @pytest.mark.parametrize(**check_method.cases(PIECES))
@@ -62,7 +66,10 @@ def test_edm_is_lowest_at_the_posterior_mean():
 @pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2)])
 def test_cd_is_zero_at_the_exact_function_but_for_the_step_error(solver, order):
     """The L2 loss there is the squared local error of the teacher's step: order ``2 (p + 1)`` in the step."""
-    found = [loss(m, ready(m)).item() for m in (CD(CDSettings(levels=n, solver=solver, distance="l2")) for n in (60, 120))]
+    found = [
+        loss(m, ready(m)).item()
+        for m in (CD(CDSettings(levels=n, solver=solver, distance="l2", target_decay=0.0)) for n in (60, 120))
+    ]
     assert math.log2(found[0] / found[1]) == pytest.approx(2 * (order + 1), abs=0.6)
     assert found[1] < 1e-6
 
@@ -87,7 +94,12 @@ def test_the_update_vanishes_at_the_exact_function_as_steps_shrink(coarse, fine)
 
 @pytest.mark.parametrize(
     ("method", "fraction"),
-    [(CD(CDSettings(levels=30)), 0.0), (CD(CDSettings(levels=30, target_decay=0.3)), 0.0), (QUICK_CT, 0.0), (ECT(), 0.99)],
+    [
+        (CD(CDSettings(levels=30, target_decay=0.0)), 0.0),
+        (CD(CDSettings(levels=30, target_decay=0.3)), 0.0),
+        (QUICK_CT, 0.0),
+        (ECT(), 0.99),
+    ],
     ids=["cd", "cd-average", "ct", "ect"],
 )
 def test_training_finds_the_exact_function(method, fraction):

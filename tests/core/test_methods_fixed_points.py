@@ -190,8 +190,8 @@ def after_steps_of(share: float) -> list[float]:
 EULER, HEUN = (theory.on_grid(VARIANCE, GRID, solver)[:-1] for solver in ("euler", "heun"))
 ONE_TIME = {
     "edm": (EDM(EDMSettings(p_std=2.2)), spline(), None, LEVELS, [theory.denoiser(VARIANCE, s) for s in LEVELS]),
-    "cd-euler": (CD(CDSettings(distance="l2", solver="euler")), table(18), TEACHER, GRID[:-1], EULER),
-    "cd-heun": (CD(CDSettings(distance="l2")), table(18), TEACHER, GRID[:-1], HEUN),
+    "cd-euler": (CD(CDSettings(distance="l2", solver="euler", target_decay=0.0)), table(18), TEACHER, GRID[:-1], EULER),
+    "cd-heun": (CD(CDSettings(distance="l2", target_decay=0.0)), table(18), TEACHER, GRID[:-1], HEUN),
     "cd-average": (CD(CDSettings(distance="l2", target_decay=0.9)), table(18), TEACHER, GRID[:-1], HEUN),
     "ct": (CT(CTSettings(last=17, distance="l2")), table(18), None, GRID[:-1], EULER),
     "ict": (ICT(ICTSettings(last=10, huber=1e3)), table(11), None, SHORT[:-1], theory.on_grid(VARIANCE, SHORT)[:-1]),
@@ -277,7 +277,7 @@ def test_lcm_comes_to_the_guided_teachers_steps_for_every_weight():
 
 
 DEFAULT = {
-    "cd-heun": CD(),
+    "cd-heun": CD(CDSettings(target_decay=0.0)),
     "ct": CT(CTSettings(last=17)),
     "ict": ICT(ICTSettings(last=10)),
     "ect-coarse": ECT(ECTSettings(stages=3)),
