@@ -22,7 +22,7 @@ from modalities.audio.clip import Clip
 from modalities.audio.extrapolation import extrapolated, texture
 from modalities.audio.griffin_lim import with_known_samples
 from modalities.audio.level import active_level
-from modalities.audio.representation import filters, linear_magnitude, log_mel_of, stft, to_model
+from modalities.audio.representation import audible, filters, linear_magnitude, log_mel_of, stft, to_model
 from modalities.audio.resampling import reach, resampled
 from modalities.audio.settings import AudioSettings
 
@@ -170,7 +170,7 @@ def filled(
     unknown = unknown_frames(known, settings)
     # Bins in no mel band (the constant): what the extrapolation has there, else hum and offset would break off.
     heard_by_none = filters(settings.mel).sum(1) == 0
-    magnitude = linear_magnitude(log_mel_of(x.cpu(), settings), settings.mel)
+    magnitude = linear_magnitude(log_mel_of(audible(x.cpu(), settings), settings), settings.mel)
     magnitude[:, heard_by_none] = stft(waves, settings.mel)[:, heard_by_none].abs()
     heard = with_known_samples(magnitude, unknown, waves, known, settings.mel, settings.iterations)
     longest = max(w.span[1] - w.span[0] for w in found)

@@ -17,7 +17,7 @@ from modalities.audio import datasets, files, level, render
 from modalities.audio.augment import placed
 from modalities.audio.clip import Clip, from_floats
 from modalities.audio.measures import reference_metrics
-from modalities.audio.representation import griffin_lim, limits, log_mel_of, to_model
+from modalities.audio.representation import audible, griffin_lim, limits, log_mel_of, to_model
 from modalities.audio.resampling import resampled
 from modalities.audio.settings import AudioSettings
 from modalities.audio.tasks import BAND, Inpaint
@@ -79,7 +79,7 @@ class AudioModality(Modality):
         Several parts follow one another in time.
         """
         require_whole(x, len(self.shape) + 1)
-        values = log_mel_of(x.cpu(), self.settings)
+        values = log_mel_of(audible(x.cpu(), self.settings), self.settings)
         waves = griffin_lim(values, self.settings, randomness) if self.vocoder is None else self.vocoder(values)
         return from_floats(waves.flatten().numpy(), self.settings.mel.rate)
 

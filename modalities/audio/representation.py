@@ -76,12 +76,16 @@ def standardised(logarithm: Tensor, settings: AudioSettings) -> Tensor:
 
 
 def log_mel_of(x: Tensor, settings: AudioSettings) -> Tensor:
-    """(B, 1, mels, frames) in model space -> (B, mels, frames) natural log-mel, none louder than any clip can be.
+    """(B, 1, mels, frames) in model space -> (B, mels, frames) natural log-mel."""
+    return x[:, 0].float() * (settings.known("std") / SIGMA_DATA) + settings.known("mean")
 
-    A poor model's sample may lie far above; its exponential would not be finite, and the clip silent.
+
+def audible(x: Tensor, settings: AudioSettings) -> Tensor:
+    """A sample (B, 1, mels, frames) with nothing louder than any clip can be, before it is turned into sound.
+
+    A poor model's may lie far above; its exponential would not be finite, and the clip silent.
     """
-    loudest = limits(settings)[1]
-    return x[:, 0].float().clamp(max=loudest) * (settings.known("std") / SIGMA_DATA) + settings.known("mean")
+    return x.clamp(max=limits(settings)[1])
 
 
 def limits(settings: AudioSettings) -> tuple[float, float]:
