@@ -69,7 +69,7 @@ def read_json(path: Path, expected: str, largest: int = 4_000_000) -> dict[str, 
     """
     try:
         if path.stat().st_size > largest:
-            raise UserError(f"{path}: {path.stat().st_size} bytes; expected {expected}, of at most {largest}")
+            raise UserError(f"{path}: {path.stat().st_size} bytes; expected {expected} of at most {largest} bytes")
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; expected {expected}") from error

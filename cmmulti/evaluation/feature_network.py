@@ -10,7 +10,6 @@ from cmmulti.errors import UserError
 from cmmulti.evaluation.classifier import Training, train_classifier
 from cmmulti.evaluation.features import ClassifierFeatures
 from cmmulti.evaluation.sets import draw
-from cmmulti.evaluation.statistics import proportion
 from cmmulti.evaluation.study import FEWEST, REAL_SEED, training_tensors
 from cmmulti.modality import DataSource, Modality
 from cmmulti.nn.feature_network import ClassifierFile, write_classifier
@@ -45,7 +44,7 @@ def train_feature_network(
         modality={"name": modality.name, **modality.settings.model_dump(mode="json")},
         data={"name": source.name, **source.options},
         training=asdict(how),
-        accuracy=proportion(named, len(val)).value if len(val) else None,
+        accuracy=named / len(val) if len(val) else None,
         heldout=len(val),
     )
     write_classifier(out, classifier, about)

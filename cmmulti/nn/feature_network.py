@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,7 +27,6 @@ CONFIG, WEIGHTS, FORMAT = "classifier.json", "classifier.safetensors", 1
 LARGEST_CONFIG, MOST_VALUES = 100_000, 2**31
 
 
-@runtime_checkable
 class FeatureNetwork(Protocol):
     """A module with its weights in place; the constructor's arguments are its settings in a config."""
 
@@ -95,7 +94,7 @@ def read_about(folder: Path) -> ClassifierFile:
         UserError: there is none, or it is not one.
     """
     path = folder / CONFIG
-    raw = read_json(path, "a folder that `cmmulti classifier` wrote", LARGEST_CONFIG)
+    raw = read_json(path, "what `cmmulti classifier` wrote", LARGEST_CONFIG)
     about = checked(ClassifierFile, raw, str(path))
     if about.format != FORMAT:
         raise UserError(f"{path}: format {about.format}; this version reads format {FORMAT}")

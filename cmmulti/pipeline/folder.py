@@ -53,7 +53,7 @@ def read_folder(folder: Path) -> tuple[Model, Modality, PipelineConfig, str]:
 
 def read_config(path: Path) -> PipelineConfig:
     """``config.json``, refused with its name unless it is whole and of a known format."""
-    raw = read_json(path, f"a model folder with {CONFIG}", LARGEST_CONFIG)
+    raw = read_json(path, "the config of a model", LARGEST_CONFIG)
     if raw.get("format", FORMAT) != FORMAT:
         raise UserError(f"{path}: format {raw['format']!r}; this version reads format {FORMAT}")
     return checked(PipelineConfig, raw, str(path))
@@ -102,8 +102,8 @@ def write_config(folder: Path, config: PipelineConfig) -> None:
     """``config.json`` of a model folder, whole or not at all."""
     try:
         with replacing(folder / CONFIG) as part:
-            # Left out where they are empty, so that earlier versions read models of one network without contexts.
-            empty = {name for name in ("lower", "context") if not getattr(config, name)}
+            # Left out where they are empty, so that earlier versions read models without them.
+            empty = {name for name in ("lower", "context", "guidance", "sampler") if not getattr(config, name)}
             values = config.model_dump(mode="json", exclude=empty)
             part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     except OSError as error:

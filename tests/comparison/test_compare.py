@@ -29,6 +29,14 @@ def summary(out: Path) -> dict[str, Any]:
     return found
 
 
+def worked_on(out: Path, entry: str) -> FileLock:
+    """The lock of an entry, held as another process that works on it would."""
+    (out / "entries" / "waves").mkdir(parents=True)
+    lock = FileLock(out / "entries" / "waves" / f"{entry}.lock")
+    lock.acquire()
+    return lock
+
+
 def test_methods_are_trained_measured_and_shown_side_by_side(
     file: Writer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,9 +159,7 @@ def test_what_another_process_works_on_is_left_to_it_until_it_stops(
     file: Writer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    (out / "entries" / "waves").mkdir(parents=True)
-    other = FileLock(out / "entries" / "waves" / "ect.lock")
-    other.acquire()
+    other = worked_on(out, "ect")
     waits: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -178,9 +184,7 @@ def test_a_teacher_that_another_process_still_measures_is_enough_for_its_student
     words = ["compare", str(file(methods=methods, budget={"steps": 2})), "--out"]
     assert main([*words, "before"]) == 0
     out = tmp_path / "out"
-    (out / "entries" / "waves").mkdir(parents=True)
-    other = FileLock(out / "entries" / "waves" / "teacher.lock")
-    other.acquire()
+    other = worked_on(out, "teacher")
     student: list[bool] = []
 
     def sleep(seconds: float) -> None:

@@ -92,7 +92,8 @@ def test_the_loss_is_made_of_features(kind, folder, monkeypatch):
 def test_training_mode_and_autocast_leave_the_network_alone(folder):
     distance = distance_of(CDSettings(distance=named(folder)).distance).train()
     a, b = torch.randn(2, 4, *SHAPE).bfloat16().float().unbind()
-    wanted, state = distance(a, b), copy.deepcopy(distance.state_dict())
+    state = copy.deepcopy(distance.state_dict())
+    wanted = feature_distance(*(TrainedClassifier(str(folder)).eval().layers(x) for x in (a, b)))
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(
             distance(a.bfloat16(), b.bfloat16()), distance(a.bfloat16().float(), b.bfloat16().float())
@@ -176,7 +177,7 @@ def damaged(folder: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "told"),
     [
-        ("no folder", "no such file; expected a folder that `cmmulti classifier` wrote"),
+        ("no folder", "no such file; expected what `cmmulti classifier` wrote"),
         ("no weights", "no such file"),
         ("cut weights", "damaged weights"),
         ("not JSON", "not valid JSON"),
