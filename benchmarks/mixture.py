@@ -91,13 +91,11 @@ def made(name: str, steps: int) -> Method:
             "distance": "l2",
             "target_decay": 0.95 ** (100_000 / steps),
         },
-        "scd": {"warmup": max(steps // 4, 1)},
         "ctm": {"levels": 40, "solver_steps": 6, "distance": "l2", "target_decay": 0.999 ** (100_000 / steps)},
         "ct": {"distance": "l2", "target_decay": max(0.9 ** (800_000 / steps), 1e-12)},
         "ict": {"huber": 10.0, "p_mean": -0.7, "p_std": 4.0},
         "ect": squared,
         "tcm": squared,
-        "sct": {"warmup": max(steps // 4, 1)},
         "meanflow": {"power": 0.0, "p_mean": -0.6, "p_std": 1.6, "r_law": (-4.0, 1.6), "apart": 0.75},
     }
     cls = registry.load("methods", name)

@@ -29,6 +29,9 @@ PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
 NOT_SETTINGS = ("in_channels", "out_channels", "num_class_embeds", "sample_size")
 """Arguments of UNet2DModel that the adapter derives from its own settings, and the size, which is the modality's."""
 
+STUDENTS = ("LCMScheduler", "TCDScheduler")
+"""Schedulers of the same process for networks that no longer answer with the mean of what is clean."""
+
 MOST_STEPS = 1_000_000
 """Longest table of times that is made: a config may ask for any."""
 
@@ -152,6 +155,11 @@ def read_process(path: Path) -> Process:
     kind = getattr(diffusers, name, None)
     if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
         raise UserError(f"{path}: _class_name = {name!r}; expected a scheduler of diffusers")
+    if name in STUDENTS:
+        raise UserError(f"{path}: {name} samples a distilled network, no denoiser; expected the model it came from")
+    for key in ("thresholding", "invert_sigmas"):
+        if config.get(key):
+            raise UserError(f"{path}: {key} = {config[key]!r}; expected false, for there is no map of it here")
     steps = config.get("num_train_timesteps", 1000)
     if not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
         raise UserError(f"{path}: num_train_timesteps = {steps!r}; expected 1 to {MOST_STEPS}")

@@ -47,13 +47,16 @@ class LCM(CD):
     def grid(self, model: Model) -> Tensor:
         """Decreasing levels, float64, from which neighbours are drawn: one more than there are steps.
 
-        For a DDPM of T indices and N steps these are ``T - 1, T - 1 - T/N, ...`` (999, 979, ... 19 of 1000 in 50), and
-        index 0 for what would follow the last. Those above ``sigma_max`` give way to that level, where generation starts.
+        For a DDPM of T indices and N steps these are ``T - 1, T - 1 - T/N, ...`` (999, 979, ... 19 of 1000 in 50), and the
+        boundary for what follows the last: there the answer is the input, which all others are built on (the authors' is
+        at index 0). Those above ``sigma_max`` give way to that level, where generation starts.
         """
         steps, form = cast(LCMSettings, self.settings).levels, self.teacher.parameterization
         if not isinstance(form, DDPM):
             return karras(steps + 1, model.sigma_boundary, model.sigma_max)
-        skip = max(len(form.alphas_cumprod) // steps, 1)
-        index = torch.arange(steps * skip - 1, -1, -skip, dtype=torch.float64)
-        levels = form.to_sigma(torch.cat([index, index.new_zeros(int(skip > 1))]))
-        return torch.cat([levels[:1].clamp_max(model.sigma_max), levels[levels < model.sigma_max]]).unique().flip(0)
+        indices = len(form.alphas_cumprod)
+        steps = min(steps, indices)
+        levels = form.to_sigma((torch.arange(1, steps + 1, dtype=torch.float64) * indices / steps).round() - 1)
+        inside = levels[(levels > model.sigma_boundary) & (levels < model.sigma_max)]
+        ends = levels.new_tensor([model.sigma_boundary, min(float(levels[-1]), model.sigma_max)])
+        return torch.cat([inside, ends]).unique().flip(0)

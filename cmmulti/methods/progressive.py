@@ -24,7 +24,7 @@ class ProgressiveSettings(MethodSettings):
     """Settings of progressive distillation.
 
     ``first``: N of the first stage, whose student takes the place of 2 N teacher steps (authors: 4096). ``last``: N of the
-    final stage. Both are powers of two. ``guidance``: the weight of the teacher's classifier-free guidance (1 or null:
+    final stage. Both are powers of two. ``guidance``: the weight of the teacher's classifier-free guidance (null:
     none), which the student of the first stage takes over and hands on.
     """
 

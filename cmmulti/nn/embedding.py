@@ -58,7 +58,7 @@ class ConditionEmbedding(nn.Module):
         if time_gap and not two_times:
             raise ValueError("time_gap: expected two_times beside it, for there is no second time")
         self.time_gap = time_gap
-        features = max(32, width // 4)
+        features = max(32, width // 8 * 2)  # a sine and a cosine of each frequency
         self.time = TimeFeatures(features, time_scale)
         self.time_in = nn.Linear(features, width)
         self.next_in = nn.Linear(features, width, bias=False) if two_times else None

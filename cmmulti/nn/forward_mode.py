@@ -5,13 +5,27 @@ Their weights are held: a derivative along the inputs alone.
 
 from __future__ import annotations
 
-from torch import Tensor, addcmul, nn
+from torch import Tensor, addcmul, nn, ones
 from torch.autograd import forward_ad
+from torch.nn import functional as F
 
 
 def in_forward_mode() -> bool:
     """Whether the code runs inside ``torch.func.jvp`` or a dual level."""
     return int(getattr(forward_ad, "_current_level", -1)) >= 0
+
+
+class Dropout(nn.Dropout):
+    """Dropout whose mask follows from the generator and the shape alone.
+
+    PyTorch draws in the order of memory, but inside ``torch.func.jvp`` in logical order: of channels-last activations the
+    pass with a derivative would drop other units than the pass beside it.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return input
+        return input * F.dropout(ones(input.shape, device=input.device), self.p).to(input.dtype)
 
 
 class GroupNorm(nn.GroupNorm):
@@ -80,6 +94,7 @@ class Conv3d(nn.Conv3d):
 
 
 KINDS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Dropout: Dropout,
     nn.GroupNorm: GroupNorm,
     nn.Conv1d: Conv1d,
     nn.Conv2d: Conv2d,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cmmulti.conditioning import NO_CONDITION, NULL_LABEL, Condition
 from cmmulti.nn.forward_mode import with_forward_mode
-from cmmulti.nn.unet import pad_to
+from cmmulti.nn.unet import attended, pad_to
 
 
 class MonaiUNet(nn.Module):
@@ -43,6 +43,7 @@ class MonaiUNet(nn.Module):
         time_scale: float = 1000.0,
     ) -> None:
         super().__init__()
+        attention = attended(attention, len(channels))
         self.multiple, self.classes, self.time_scale = 2 ** (len(channels) - 1), classes, time_scale
         self.context_width = context_width
         self.unet = DiffusionModelUNet(

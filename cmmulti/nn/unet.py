@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from cmmulti.conditioning import NO_CONDITION, Condition
 from cmmulti.nn.attention import Attention
 from cmmulti.nn.embedding import ConditionEmbedding
-from cmmulti.nn.forward_mode import Conv1d, Conv2d, Conv3d, GroupNorm
+from cmmulti.nn.forward_mode import Conv1d, Conv2d, Conv3d, Dropout, GroupNorm
 
 CONV: dict[int, type[nn.Module]] = {1: Conv1d, 2: Conv2d, 3: Conv3d}
 CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
@@ -44,7 +44,7 @@ class Block(nn.Module):
         self.conv1 = conv(channels, out, 3, padding=1)
         self.modulation = nn.Linear(embedding, 2 * out)
         self.norm2 = GroupNorm(divisor(out, groups), out)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.conv2 = zeroed(conv(out, out, 3, padding=1))
         self.skip = conv(channels, out, 1) if channels != out else nn.Identity()
 
@@ -104,11 +104,9 @@ class UNet(nn.Module):
             raise ValueError(f"channels: expected a width above 0 for each level, got {channels}")
         if blocks < 1:
             raise ValueError(f"blocks: expected at least 1, got {blocks}")
-        levels = range(-len(channels), len(channels))
-        if set(attention) - set(levels):
-            named = f"0 (finest) to {levels[-1]}, or {levels[0]} to -1"
-            raise ValueError(f"attention: expected levels {named}, got {list(attention)}")
-        attention = [level % len(channels) for level in attention]
+        attention = attended(attention, len(channels))
+        if odd := [c for level, c in enumerate(channels) if level in attention and c % heads]:
+            raise ValueError(f"heads: expected a divisor of the widths with attention, got {heads} for {odd[0]} channels")
         conv, width = CONV[dims], 4 * channels[0]
         self.dims, self.patch, self.multiple = dims, patch, patch * 2 ** (len(channels) - 1)
         self.embedding = ConditionEmbedding(
@@ -211,6 +209,18 @@ class _Upsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+def attended(attention: Sequence[int], levels: int) -> list[int]:
+    """Levels with attention, counted from the finest; negative ones are counted from the coarsest, -1.
+
+    Raises:
+        ValueError: there is no such level.
+    """
+    if not all(-levels <= level < levels for level in attention):
+        named = f"0 (finest) to {levels - 1}, or {-levels} to -1"
+        raise ValueError(f"attention: expected levels {named}, got {list(attention)}")
+    return [level % levels for level in attention]
 
 
 def pixel_norm(x: Tensor) -> Tensor:

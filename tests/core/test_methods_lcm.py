@@ -42,22 +42,47 @@ def started(teacher=None, **settings):
 
 
 def test_the_levels_of_a_ddpm_teacher():
-    """Ten indices in five steps: 9, 7, 5, 3, 1 and then 0."""
+    """Ten indices in five steps: 9, 7, 5, 3, 1 and then the boundary."""
     method, model = started(Model(ByLabel(), DDPM(BARS)), levels=5)
-    want = [19**0.5, 2.0, 1.0, 0.5, 0.229415733870, 0.100503781526]
+    want = [19**0.5, 2.0, 1.0, 0.5, 0.229415733870, 0.002]
     assert method.grid(model).tolist() == pytest.approx(want, rel=1e-10)
     method, model = started(Model(ByLabel(), DDPM(tuple(1 - (i + 1) / 1001 for i in range(1000)))))
-    # Index 999 has alpha-bar 1/1001, which is sigma = sqrt(1000); then 979, ... 19, 0.
+    # Index 999 has alpha-bar 1/1001, which is sigma = sqrt(1000); then 979, ... 19.
     grid = method.grid(model)
     assert len(grid) == 51
-    assert grid[[0, 1, 49, 50]].square().tolist() == pytest.approx([1000, 980 / 21, 20 / 981, 1 / 1000], rel=1e-9)
+    assert grid[[0, 1, 49, 50]].square().tolist() == pytest.approx([1000, 980 / 21, 20 / 981, 4e-6], rel=1e-9)
+
+
+@pytest.mark.parametrize("steps", [3, 4, 7, 9, 10, 25])
+def test_steps_that_do_not_divide_the_table_begin_at_its_top(steps):
+    method, model = started(Model(ByLabel(), DDPM(BARS)), levels=steps)
+    grid = method.grid(model)
+    assert grid[0] == pytest.approx(19**0.5)
+    assert len(grid) == min(steps, len(BARS)) + 1
+
+
+def test_all_answers_of_a_ddpm_student_rest_on_the_boundary(chosen):
+    """The target of the lowest pair is the teacher's point itself, whatever the student's network says."""
+    losses = []
+    for gain in (1.0, 5.0):
+        method, model = started(Model(ByLabel(), DDPM(BARS)), guidance=(1, 1), distance="l2", target_decay=0)
+        method.levels = method.levels[-2:]
+        answers = iter([1.0, gain])  # the student's, then the target's
+
+        def forward(x, time, condition, time_next=None, answers=answers):
+            return next(answers) * torch.ones_like(x)
+
+        model.network.forward = forward
+        x0, condition = torch.tensor([[[0.3]]]), Condition(label=torch.zeros(1, dtype=torch.int64))
+        losses.append(float(method.loss(model, x0, condition, Progress(0, 0, 0), chosen([0.5], x0)).value))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
 def test_a_student_of_fewer_levels_learns_from_its_own_highest():
     """Of the levels 4.36, 2, 1, ... those above 1.5 give way to it: samples start there."""
     method, model = started(Model(ByLabel(), DDPM(BARS)), levels=5)
     model.sigma_max = 1.5
-    assert method.grid(model).tolist() == pytest.approx([1.5, 1.0, 0.5, 0.229415733870, 0.100503781526], rel=1e-10)
+    assert method.grid(model).tolist() == pytest.approx([1.5, 1.0, 0.5, 0.229415733870, 0.002], rel=1e-10)
     model.sigma_max = 2.0
     assert method.grid(model)[:2].tolist() == pytest.approx([2.0, 1.0])
 

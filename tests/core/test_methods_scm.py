@@ -14,6 +14,7 @@ from cmmulti.parameterization import EDM, TrigFlow
 from cmmulti.randomness import TrainingRandomness
 from cmmulti.testing.gaussian import Gaussian, gaussian_model
 from cmmulti.testing.methods import check_method
+from cmmulti.training.module import order_weights
 
 PRIOR = Gaussian.random((1, 4), seed=2)
 BUDGET = Budget(100, 8)
@@ -33,8 +34,8 @@ class Linear(torch.nn.Module):
         return 0.6 * x - 0.4 * time.view(-1, 1, 1)
 
 
-def unet(dropout=0.0):
-    network = UNet(2, 1, (8, 8), dropout=dropout, attention=(1,))
+def unet(dropout=0.0, dims=2, channels=1, patch=1):
+    network = UNet(dims, channels, (8, 8), dropout=dropout, attention=(1,), patch=patch)
     generator = torch.Generator().manual_seed(0)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.2, generator=generator)
@@ -156,9 +157,15 @@ def test_a_difference_keeps_inside_the_process(form, longest):
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.skipif("not torch.cuda.is_available()"))])
-def test_the_pass_in_forward_mode_drops_the_same_units(device):
-    model, randomness = Model(unet(0.5), TrigFlow(0.5), "consistency").to(device).train(), TrainingRandomness(0, 0)
-    x, t, v = (a.to(device) for a in point((3, 1, 5, 6)))
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize(("dims", "channels", "patch"), [(1, 2, 1), (2, 1, 1), (2, 3, 1), (2, 1, 2), (3, 2, 1)])
+def test_the_pass_in_forward_mode_drops_the_same_units(device, dims, channels, patch, ordered):
+    """Whatever the order in memory: PyTorch draws other masks of channels-last activations in forward mode."""
+    model, randomness = Model(unet(0.5, dims, channels, patch), TrigFlow(0.5), "consistency"), TrainingRandomness(0, 0)
+    model.to(device).train()
+    if ordered:
+        order_weights(model)
+    x, t, v = (a.to(device) for a in point((3, channels, *(4, 5, 6)[:dims])))
 
     def network(x, t):
         with randomness.dropout(device):
@@ -176,7 +183,7 @@ def test_the_pass_in_forward_mode_drops_the_same_units(device):
 
 def test_the_loss_by_hand(chosen, silent):
     """F = 0 and its derivative 0: g = cos^2 t v - r cos t sin t x, error |g / (|g| + 0.1)|^2 / d, u = 0."""
-    method = SCT(SCTSettings(p_mean=-0.864780009326, p_std=1e-9))
+    method = SCT(SCTSettings(p_mean=-0.864780009326, p_std=1e-9, warmup=10_000))
     model = Model(silent, TrigFlow(0.5), "consistency")
     method.setup(model, None, BUDGET)
     x0, noise = torch.tensor([[[0.3, -0.4]]]), torch.tensor([[[-0.7, 1.1]]])
@@ -186,9 +193,22 @@ def test_the_loss_by_hand(chosen, silent):
         assert float(loss.value.detach()) == pytest.approx(want, rel=1e-4)
 
 
+@pytest.mark.parametrize(("steps", "want"), [(400_000, 10_000), (40_000, 10_000), (3000, 750), (2, 1)])
+def test_the_warm_up_is_over_within_a_quarter_of_the_run(steps, want, chosen, silent):
+    """Half-warm tangents end in answers that are too small: by a third where r is 0.3."""
+    method, model = SCT(), Model(silent, TrigFlow(0.5), "consistency")
+    method.setup(model, None, Budget(steps, 8))
+    x0 = torch.tensor([[[0.3, -0.4]]])
+    warm = [
+        method.loss(model, x0, NO_CONDITION, Progress(step, 0, 0.5), chosen([0.5], x0)).extras["warmup"]
+        for step in (0, want // 2, want, steps)
+    ]
+    assert warm == [0, (want // 2) / want, 1, 1]
+
+
 def test_the_gradient_of_the_loss_is_that_of_the_target(chosen, silent):
     """d/dF of |F - sg F - g|^2 / d is -2 g / d: here through F = shift on two elements."""
-    method = SCT(SCTSettings(p_mean=-0.864780009326, p_std=1e-9))
+    method = SCT(SCTSettings(p_mean=-0.864780009326, p_std=1e-9, warmup=10_000))
     model = Model(silent, TrigFlow(0.5), "consistency")
     method.setup(model, None, BUDGET)
     x0, noise = torch.tensor([[[0.3, -0.4]]]), torch.tensor([[[-0.7, 1.1]]])

@@ -165,6 +165,7 @@ def test_dropout_follows_the_mode():
         ({"blocks": 0}, "blocks"),
         ({"blocks": -1}, "blocks"),
         ({"attention": [3]}, "attention: expected levels 0 .finest. to 2, or -3 to -1"),
+        ({"channels": [16, 30], "attention": [1]}, "heads: expected a divisor of the widths with attention, got 4 for 30"),
     ],
 )
 def test_settings_that_make_no_network_are_refused(settings, message):
@@ -172,6 +173,14 @@ def test_settings_that_make_no_network_are_refused(settings, message):
         UNet(**settings)
 
 
-def test_attention_may_be_named_from_the_coarsest_level_on():
-    names = [sorted(UNet(channels=(8, 8), attention=[level], groups=4).state_dict()) for level in (-1, 1)]
-    assert names[0] == names[1] != sorted(UNet(channels=(8, 8), groups=4).state_dict())
+@pytest.mark.parametrize("network", [UNet, MonaiUNet])
+def test_attention_may_be_named_from_the_coarsest_level_on(network):
+    names = [sorted(network(channels=(32, 32), attention=[level], groups=4).state_dict()) for level in (-1, 1)]
+    assert names[0] == names[1] != sorted(network(channels=(32, 32), groups=4).state_dict())
+    with pytest.raises(ValueError, match=r"attention: expected levels 0 .finest. to 1"):
+        network(channels=(32, 32), attention=[2], groups=4)
+
+
+def test_a_width_may_be_odd():
+    network = UNet(channels=(45,), groups=9)
+    assert network(torch.zeros(1, 1, 4, 4), torch.zeros(1)).shape == (1, 1, 4, 4)
