@@ -94,6 +94,7 @@ def from_diffusers(
         method="diffusers",
         sigma_max=min(highest, SIGMA_MAX) if sigma_max is None else highest,
         classes=[str(i) for i in range(classes)],
+        unconditional=null_class or not classes,
     )
     model, adapter = made.build_model(), made.build_modality()
     state = {f"unet.{name}": tensor for name, tensor in unet.items()}

@@ -14,6 +14,8 @@ from cmmulti.errors import UserError
 from cmmulti.model import Model
 from cmmulti.pipeline.config import PipelineConfig
 
+NEVER_WITHOUT = "never learned samples without one (label_dropout = 0)"
+
 
 class Conditioned:
     """The part of a pipeline that turns what users ask for into conditions of its model."""
@@ -53,6 +55,8 @@ class Conditioned:
         told one: it knows no other way.
         """
         n, index, first = len(labels), self.config.modality_index, self.config.first_label
+        if not self.config.unconditional:
+            self._check_given(labels, contexts)
         if guidance is not None:
             self.check_guidance(guidance)
             if contexts is None and all(label is None for label in labels):
@@ -67,11 +71,18 @@ class Conditioned:
             modality=None if index is None else torch.full((n,), index, dtype=torch.int64),
         )
 
+    def _check_given(self, labels: Sequence[int | None], contexts: Tensor | None) -> None:
+        """Refuse samples without a label or context, of which this model has no idea."""
+        if self.config.classes and any(label is None for label in labels):
+            raise UserError(f"label: expected 0 to {len(self.config.classes) - 1}: this model {NEVER_WITHOUT}")
+        if self.config.context is not None and contexts is None:
+            raise UserError(f"context: expected one: this model {NEVER_WITHOUT}")
+
     @property
     def can_be_guided(self) -> bool:
         """Whether a guidance weight means something: to a teacher that knows conditions, or a network that hears it."""
-        told = self.model.role == "teacher" or bool(self.config.network.settings.get("guided"))
-        return self.config.conditional and told
+        teacher = self.model.role == "teacher" and self.config.unconditional
+        return self.config.conditional and (teacher or bool(self.config.network.settings.get("guided")))
 
     def check_guidance(self, weight: float) -> None:
         """Refuse a weight that the model cannot follow."""
@@ -79,6 +90,8 @@ class Conditioned:
             raise UserError(f"guidance: expected a finite weight, got {weight}")
         if not self.config.conditional:
             raise UserError(f"guidance: expected none, got {weight:g}: this model knows no classes to be guided by")
+        if self.model.role == "teacher" and not self.config.unconditional:
+            raise UserError(f"guidance: expected none, got {weight:g}: this model {NEVER_WITHOUT}")
         if not self.can_be_guided:
             raise UserError(f"guidance: expected none, got {weight:g}: this model is no denoising teacher")
         low, high = self.config.guidance or (-math.inf, math.inf)

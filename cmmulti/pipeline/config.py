@@ -49,7 +49,8 @@ class PipelineConfig(BaseModel):
     of several modalities is told for this one; its labels begin at ``first_label`` among those of all. ``context``: what
     contexts the network takes, and their scale; None where it takes none. ``guidance``: the range of guidance weights that
     the network was told in training; None where it was told none. ``sampler``: name of the one that the model was made
-    for, None for that of its role.
+    for, None for that of its role. ``unconditional``: it has learned samples without a label or context too, which is what
+    guidance strengthens against.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -71,6 +72,7 @@ class PipelineConfig(BaseModel):
     context: ContextScale | None = None
     guidance: tuple[float, float] | None = None
     sampler: str | None = None
+    unconditional: bool = True
 
     @model_validator(mode="after")
     def _same_classes(self) -> PipelineConfig:

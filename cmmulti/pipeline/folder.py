@@ -25,6 +25,8 @@ from cmmulti.weights import read_weights, shapes_of, write_weights
 
 CONFIG, CARD = "config.json", "README.md"
 LARGEST_CONFIG = 4_000_000
+LATER = ("lower", "context", "guidance", "sampler", "unconditional")
+"""Keys that the first versions of the format did not have."""
 
 
 def read_folder(folder: Path) -> tuple[Model, Modality, PipelineConfig, str]:
@@ -102,9 +104,10 @@ def write_config(folder: Path, config: PipelineConfig) -> None:
     """``config.json`` of a model folder, whole or not at all."""
     try:
         with replacing(folder / CONFIG) as part:
-            # Left out where they are empty, so that earlier versions read models without them.
-            empty = {name for name in ("lower", "context", "guidance", "sampler") if not getattr(config, name)}
-            values = config.model_dump(mode="json", exclude=empty)
+            # Left out where nothing is to be told, so that earlier versions, which do not know them, read the model.
+            defaults = {k: f.get_default(call_default_factory=True) for k, f in PipelineConfig.model_fields.items()}
+            plain = {k for k in LATER if getattr(config, k) == defaults[k]}
+            values = config.model_dump(mode="json", exclude=plain)
             part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{folder / CONFIG}: cannot be written ({error.strerror or error})") from error

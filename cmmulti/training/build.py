@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,6 +18,7 @@ from cmmulti.methods.base import Method
 from cmmulti.modality import Modality
 from cmmulti.model import Model
 from cmmulti.pipeline import Pipeline
+from cmmulti.pipeline.conditioned import NEVER_WITHOUT
 from cmmulti.pipeline.config import Piece, PipelineConfig
 from cmmulti.randomness import key
 from cmmulti.training.contexts import Contexts, contexts_of, with_width
@@ -25,6 +27,7 @@ from cmmulti.training.inheritance import copy_weights, settings_of, with_network
 from cmmulti.training.joint import JointExamples, JointOrder
 from cmmulti.training.network_check import check_network
 from cmmulti.training.order import Order
+from cmmulti.training.origins import Origin, origin_of
 from cmmulti.training.sources import (
     Share,
     build_modality,
@@ -41,7 +44,10 @@ EVALUATION_BATCH = 32
 
 @dataclass
 class Parts:
-    """What trains: the config with what the data decide filled in, and what it names."""
+    """What trains: the config with what the data decide filled in, and what it names.
+
+    ``origins``: the models that it is made from, by their key in the config.
+    """
 
     config: RunConfig
     modality: Modality
@@ -52,6 +58,7 @@ class Parts:
     classes: dict[str, list[str]]
     shares: list[Share]
     contexts: Contexts | None = None
+    origins: dict[str, Origin] = field(default_factory=dict)
 
     @property
     def scale(self) -> ContextScale | None:
@@ -68,8 +75,11 @@ def build(config: RunConfig) -> Parts:
     init = load_pipeline(config.init, config) if config.init else None
     distilled = teacher_of(config, init)
     modality = build_modality(config)
+    if (source := init or distilled) is not None:
+        modality = adopted(modality, source.modality)
+    if distilled is not None:
+        same_representation(config.teacher or str(config.init), distilled, modality.settings.model_dump(mode="json"))
     if init is not None:
-        modality = adopted(modality, init.modality)
         form = build_method(config).parameterization(config.sigma_data or init.config.sigma_data)
         config = with_network_of(config, init, form)
     modality = modality.measured(data_source(config))
@@ -103,7 +113,9 @@ def build(config: RunConfig) -> Parts:
     teacher = None if distilled is None else frozen_teacher(config, distilled)
     firsts = [part.first_label if part.classes else None for part in parts]
     examples = JointExamples(loaded, firsts) if config.joint else loaded[0]
-    return Parts(config, modality, examples, method, model, teacher, classes, parts, contexts)
+    named = [("init", config.init, init), ("teacher", config.teacher, distilled)]
+    origins = {key: origin_of(name, made) for key, name, made in named if name is not None and made is not None}
+    return Parts(config, modality, examples, method, model, teacher, classes, parts, contexts, origins)
 
 
 def _common(deviations: Sequence[float]) -> float:
@@ -146,6 +158,7 @@ def pipeline_config(
         context=context,
         guidance=method.told_guidance,
         sampler=method.sampler,
+        unconditional=config.label_dropout > 0 or not (classes or context),
     )
 
 
@@ -168,11 +181,16 @@ def load_pipeline(name: str, config: RunConfig) -> Pipeline:
             f"{name}: a model of {len(pipeline.config.files)} networks, each for its own noise levels; "
             "expected one of a single network to start from or to distil"
         )
-    theirs = pipeline.modality.settings.model_dump(mode="json")
-    if different := sorted(k for k, v in config.modality.settings.items() if v is not None and theirs.get(k) != v):
-        told = ", ".join(f"{k} = {theirs.get(k)!r}, expected {config.modality.settings[k]!r}" for k in different)
-        raise UserError(f"{name}: a model of other {config.modality.name} settings: {told}")
+    same_representation(name, pipeline, config.modality.settings)
     return pipeline
+
+
+def same_representation(name: str, pipeline: Pipeline, settings: Mapping[str, Any]) -> None:
+    """Refuse a model whose tensors mean something else than those of a modality with ``settings``; None leaves one open."""
+    theirs = pipeline.modality.settings.model_dump(mode="json")
+    if different := sorted(k for k, v in settings.items() if v is not None and theirs.get(k) != v):
+        told = ", ".join(f"{k} = {theirs.get(k)!r}, expected {settings[k]!r}" for k in different)
+        raise UserError(f"{name}: a model of other {pipeline.config.modality.name} settings: {told}")
 
 
 def teacher_of(config: RunConfig, init: Pipeline | None) -> Pipeline | None:
@@ -191,6 +209,13 @@ def frozen_teacher(config: RunConfig, source: Pipeline) -> Model:
         )
     if build_method(config).guided and not source.config.conditional:
         raise UserError("method.guidance: expected none: the teacher knows no classes to be guided by")
+    if source.config.conditional and not source.config.unconditional:
+        name = config.teacher or config.init
+        if build_method(config).guided:
+            raise UserError(f"method.guidance: expected none: the teacher {name} {NEVER_WITHOUT}")
+        if config.label_dropout:
+            told = f"label_dropout = {config.label_dropout:g}: expected 0"
+            raise UserError(f"{told}: of samples without a label or context the teacher {name} knows nothing")
     if source.config.guidance is not None:
         low, high = source.config.guidance
         raise UserError(

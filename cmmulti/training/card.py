@@ -8,12 +8,16 @@ import yaml
 
 from cmmulti.config import RunConfig
 from cmmulti.contexts import ContextScale
+from cmmulti.methods.base import Method
 from cmmulti.modality import Modality
 from cmmulti.model import Model
 from cmmulti.pipeline.folder import parameters
 from cmmulti.ranged import Ranged
 from cmmulti.registry import load
 from cmmulti.training.folder import RunRecord
+from cmmulti.training.origins import Origin
+
+WORDS = {"init": "started from", "teacher": "taught by"}
 
 
 def model_card(
@@ -56,7 +60,8 @@ def model_card(
         **({"learned together with": ", ".join(joint)} if joint else {}),
         "classes": ", ".join(record.classes) or "none",
         **({"context": told_of(record.context)} if record.context else {}),
-        "method": f"{config.method.name} ({paper})",
+        "method": f"{config.method.name} ({paper})" + _settings(kind, config),
+        **{WORDS[key]: _told(origin) for key, origin in record.origins.items()},
         "network": f"{config.network.name}, {parameters(model)} parameters{_ranges(model)}",
         "steps": f"{step} of {config.trainer.max_steps}, {images} images in batches of {config.data.batch_size}",
         "weights": f"average {profile}" if profile != "raw" else "raw, no average",
@@ -85,6 +90,19 @@ def told_of(scale: ContextScale) -> str:
         return scale.described
     figures = zip(scale.names, scale.mean, scale.deviation, strict=True)
     return ", ".join(f"{name} ({mean:g} +- {deviation:g} in training)" for name, mean, deviation in figures)
+
+
+def _settings(kind: type[Method], config: RunConfig) -> str:
+    """The method's settings that are not its defaults."""
+    plain = kind.Settings().model_dump(mode="json")
+    others = {k: v for k, v in config.method.settings.items() if plain.get(k) != v}
+    return "".join(f", {k} {v}" for k, v in others.items())
+
+
+def _told(origin: Origin) -> str:
+    """A model that this one is made from, so that its terms are looked at too."""
+    licence = f"licence: {origin.licence}" if origin.licence else "its card states no licence"
+    return f"`{origin.name}` ({licence})"
 
 
 def _ranges(model: Model) -> str:

@@ -71,7 +71,8 @@ def export(
     classes = record.joint_classes.get(share.name, record.classes)
     if config.data.context is not None and record.context is None:
         raise UserError(f"{run / RECORD}: holds no scale of contexts; expected the file as the run wrote it")
-    settings = pipeline_config(config, method, share, classes, record.context).model_copy(update={"name": out.name})
+    settings = pipeline_config(config, method, share, classes, record.context)
+    settings = settings.model_copy(update={"name": out.resolve().name})
     model = settings.build_model()
     chosen = profile or config.ema.export or "raw"
     try:
@@ -97,7 +98,7 @@ def export(
             raise UserError(f"{run}: some noise levels are served by the model that it started from: {error}") from error
     own = record.model_copy(update={"classes": classes, "examples": 0 if config.joint else record.examples})
     step, others = state["step"], _others(config, share)
-    card = model_card(share.config, own, share.modality, model, step, chosen, out.name, seconds_of(run, step), others)
+    card = model_card(share.config, own, share.modality, model, step, chosen, settings.name, seconds_of(run, step), others)
     pipeline = Pipeline(model.eval(), share.modality, settings, card)
     pipeline.save_pretrained(out, half)
     return pipeline

@@ -15,6 +15,7 @@ from cmmulti.contexts import ContextScale
 from cmmulti.errors import UserError
 from cmmulti.files import replacing
 from cmmulti.training import checkpoint, snapshots
+from cmmulti.training.origins import Origin
 
 CONFIG, RECORD, LOG = "config.yaml", "run.json", "log.csv"
 
@@ -27,6 +28,7 @@ class RunRecord(BaseModel):
     """Facts for the card: the command, the machine, classes and sizes, and whose data were used on which terms.
 
     ``joint_classes``: of the further modalities of a joint model, by name. ``context``: what contexts it takes.
+    ``origins``: the models that it is made from, by their key in the config.
     """
 
     command: str = ""
@@ -39,6 +41,7 @@ class RunRecord(BaseModel):
     licence: str = ""
     attribution: str = ""
     context: ContextScale | None = None
+    origins: dict[str, Origin] = {}
 
 
 def check(out: Path, resume: bool) -> None:
@@ -118,10 +121,24 @@ def same_run(out: Path, config: RunConfig) -> RunConfig:
     return config
 
 
-def same_contexts(out: Path, context: ContextScale | None) -> None:
-    """Refuse a resumed run whose file of contexts has changed."""
-    if (out / RECORD).is_file() and read_record(out).context != context:
+def same_material(out: Path, record: RunRecord) -> None:
+    """Refuse a resumed run whose data, contexts, or models that it is made from are no longer those it began with.
+
+    Raises:
+        UserError: naming what changed.
+    """
+    before = read_record(out)
+    if not before.version:
+        return  # the record is lost: there is nothing to hold it against
+    if before.context != record.context:
         raise UserError(f"{out}: --resume with data.context of other columns, means or deviations than the run began with")
+    if before.examples != record.examples:
+        raise UserError(f"{out}: --resume with {record.examples} examples, expected the {before.examples} it began with")
+    if (before.classes, before.joint_classes) != (record.classes, record.joint_classes):
+        raise UserError(f"{out}: --resume with classes {record.classes}, expected {before.classes}, as it began with")
+    for key, origin in record.origins.items():
+        if key in before.origins and before.origins[key].weights != origin.weights:
+            raise UserError(f"{out}: --resume with {key} = {origin.name}: its weights are not those the run began with")
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

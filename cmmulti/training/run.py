@@ -57,7 +57,7 @@ def train(config: RunConfig, out: Path, resume: bool = False, command: str = "")
         config = folder.same_run(out, config)
     parts = build(config)
     if resume:
-        folder.same_contexts(out, parts.scale)
+        folder.same_material(out, record_of(parts, command))
     config = parts.config
     begin = Begin(out if resume else None)
     data = RunData(parts.examples, order_of(parts), config.trainer.max_steps, config.data.workers, begin.step)
@@ -163,4 +163,5 @@ def record_of(parts: Parts, command: str) -> folder.RunRecord:
         licence=parts.examples.source.licence,
         attribution=parts.examples.source.attribution,
         context=parts.scale,
+        origins=parts.origins,
     )

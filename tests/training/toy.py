@@ -29,7 +29,10 @@ N = 37
 
 
 class ToySettings(ModalitySettings):
+    """``level`` stands for what an adapter measures, such as the loudness of clips; nothing is done with it."""
+
     length: int = 8
+    level: float | None = None
 
 
 class ToySet(TrainingSet):
