@@ -9,7 +9,7 @@ import pytest
 from cmmulti.config import read_yaml, to_yaml, with_overrides
 from cmmulti.errors import UserError
 
-NESTED = b"a0: &a0 [ha, ha]\n" + b"".join(b"a%d: &a%d [%s]\n" % (i, i, b", ".join([b"*a%d" % (i - 1)] * 10)) for i in range(1, 9))
+NESTED = b"a0: &a0 [ha, ha]\n" + b"".join(b"a%d: &a%d [%s]\n" % (i, i, b"*a%d, " % (i - 1) * 10) for i in range(1, 9))
 """Eight lists of ten aliases each, of the list before."""
 
 
