@@ -137,4 +137,25 @@ def test_snapshots_without_widths_are_a_mistake(toy_config: Config) -> None:
     with pytest.raises(UserError, match="snapshots = 4: expected at least one width in sigma_rel"):
         toy_config("ema.snapshots=4", "ema.sigma_rel=[]")
     assert toy_config("ema.snapshots=4", "ema.sigma_rel=null").ema.sigma_rel == (0.05, 0.1)
-    assert toy_config("ema.sigma_rel=null").ema.sigma_rel == ()
+    assert toy_config("ema.sigma_rel=null").ema.sigma_rel is None
+
+
+@pytest.mark.parametrize("tracked", ["[]", "[0.5]"])
+def test_snapshots_switched_off_and_on_again(toy_config: Config, tmp_path: Path, tracked: str) -> None:
+    run = tmp_path / "run"
+    sets = (f"ema.half_lives={tracked}", "ema.sigma_rel=null", "preview.every_steps=0", "checkpoint.every_steps=4")
+    train(toy_config(*sets, "trainer.max_steps=4", "ema.snapshots=2"), run)
+    train(toy_config(*sets, "trainer.max_steps=8"), run, resume=True)
+    assert len(list((run / "snapshots").iterdir())) == 2
+    module = train(toy_config(*sets, "trainer.max_steps=12", "ema.snapshots=3"), run, resume=True)
+    assert len(list((run / "snapshots").iterdir())) == 3
+    assert [name for name in module.ema.state_dict() if name.startswith("sigma")] == ["sigma-rel-0.05", "sigma-rel-0.1"]
+    with pytest.raises(UserError, match=r"ema\.sigma_rel = \[\], expected \[0\.05, 0\.1\]"):
+        train(toy_config(*sets, "trainer.max_steps=14", "ema.sigma_rel=[]"), run, resume=True)
+
+
+def test_snapshots_of_averages_that_are_not_tracked_are_refused_at_resume(toy_config: Config, tmp_path: Path) -> None:
+    sets = ("ema.sigma_rel=null", "preview.every_steps=0")
+    train(toy_config(*sets, "trainer.max_steps=2"), tmp_path / "run")
+    with pytest.raises(UserError, match=r"ema\.sigma_rel = \[0\.05, 0\.1\], expected None; ema\.snapshots = 4, expected 0"):
+        train(toy_config(*sets, "trainer.max_steps=4", "ema.snapshots=4"), tmp_path / "run", resume=True)
