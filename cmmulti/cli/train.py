@@ -33,13 +33,13 @@ def run(args: argparse.Namespace) -> None:
     if args.init is not None:
         overrides.append(f"init={json.dumps(args.init)}")
     config = load_config(args.config, overrides)
+    out = args.out or Path("runs") / args.config.stem
     if args.dry_run:
         from cmmulti.training.dry_run import dry_run
 
         print(to_yaml(config.model_dump(mode="json")), end="")
-        print(dry_run(config))
+        print(dry_run(config, resumed=out if args.resume else None))
         return
-    out = args.out or Path("runs") / args.config.stem
     train(config, out, args.resume, shlex.join(["cmmulti", *args.command_line]))
     if first_process():
         print(out)

@@ -13,6 +13,9 @@ from cmmulti.errors import UserError
 
 M = TypeVar("M", bound=BaseModel)
 
+MOST_UNKNOWN = 5
+"""Unknown keys of a section that are named: a file with more of them is of another kind."""
+
 
 def checked(kind: type[M], values: Mapping[str, Any], where: str) -> M:
     """An instance of ``kind`` made from ``values``.
@@ -28,14 +31,17 @@ def checked(kind: type[M], values: Mapping[str, Any], where: str) -> M:
 
 
 def mistakes(error: ValidationError, kind: type[BaseModel]) -> Iterator[str]:
-    """One short sentence per mistake."""
+    """One short sentence per mistake; one for all unknown keys of a section that are no slip of the pen."""
+    strange: dict[tuple[int | str, ...], list[str]] = {}
     for detail in error.errors():
         path = ".".join(str(part) for part in detail["loc"])
         if detail["type"] == "extra_forbidden":
             good = _fields_beside(kind, detail["loc"])
             near = difflib.get_close_matches(str(detail["loc"][-1]), good, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(good))}"
-            yield f"unknown key {path!r} ({hint})"
+            if near:
+                yield f"unknown key {path!r} (did you mean {near[0]!r}?)"
+            else:
+                strange.setdefault(detail["loc"][:-1], []).append(path)
         elif detail["type"] == "missing" and isinstance(detail["loc"][-1], int):
             # A tuple that is too short: one mistake per value that it lacks, of which the first tells all.
             parent, given = detail["loc"][:-1], len(detail["input"])
@@ -51,6 +57,11 @@ def mistakes(error: ValidationError, kind: type[BaseModel]) -> Iterator[str]:
                 f"{path} = {_short(detail['input'])}: " if path else ""
             )  # a whole section's mistake names its keys itself
             yield f"{about}{message[:1].lower()}{message[1:]}"
+    for section, paths in strange.items():
+        named = ", ".join(map(repr, paths[:MOST_UNKNOWN]))
+        more = f" and {len(paths) - MOST_UNKNOWN} more" if len(paths) > MOST_UNKNOWN else ""
+        known = ", ".join(sorted(_fields_beside(kind, (*section, ""))))
+        yield f"unknown key{'s' if len(paths) > 1 else ''} {named}{more} (known: {known})"
 
 
 def _meaning(kind: type[BaseModel], location: tuple[int | str, ...]) -> str:

@@ -205,7 +205,7 @@ class _Pieces:
 def _averages(ema: EMAConfig, recommended: typing.Sequence[float], wrong: list[str]) -> EMAConfig:
     """The averages with their half-lives, widths and the exported one filled in."""
     half_lives = tuple(recommended) if ema.half_lives is None else ema.half_lives
-    sigma_rel = (SNAPSHOT_WIDTHS if ema.snapshots else ()) if ema.sigma_rel is None else ema.sigma_rel
+    sigma_rel = SNAPSHOT_WIDTHS if ema.snapshots and ema.sigma_rel is None else ema.sigma_rel
     ema = ema.model_copy(update={"half_lives": half_lives, "sigma_rel": sigma_rel})
     names, export = profiles(ema), ema.export
     if export is None:

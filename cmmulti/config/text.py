@@ -12,11 +12,39 @@ import yaml
 from cmmulti.errors import UserError
 
 LARGEST = 1_000_000
-"""Bytes of the largest config that is read."""
+"""Bytes of the largest config that is read, and its characters with every alias (``*a``) written out."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that reads ``1e-4`` as a number and refuses a key that is given twice."""
+    """Safe YAML that reads ``1e-4`` as a number and refuses a key that is given twice.
+
+    A few lines of aliases of aliases stand for more than fits into memory, and an alias inside of what it names for no end
+    of it. Both are refused before anything is made of them.
+    """
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._sizes: dict[yaml.Node, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        mark = self.peek_event().start_mark
+        aliased = self.check_event(yaml.AliasEvent)
+        node = super().compose_node(parent, index)
+        if node is None:
+            return None
+        if aliased and node not in self._sizes:
+            raise yaml.composer.ComposerError(None, None, "an alias inside of what it names", mark)
+        if not aliased:
+            self._sizes[node] = size = 1 + sum(map(self._size, node.value))
+            if size > LARGEST:
+                raise yaml.composer.ComposerError(None, None, f"more than {LARGEST} characters, aliases written out", mark)
+        return node
+
+    def _size(self, part: str | yaml.Node | tuple[yaml.Node, yaml.Node]) -> int:
+        """Of a part of a node: a character of a scalar, an element of a list, or a key and its value."""
+        if isinstance(part, str):
+            return 1
+        return sum(map(self._sizes.__getitem__, part)) if isinstance(part, tuple) else self._sizes[part]
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()

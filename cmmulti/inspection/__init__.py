@@ -9,6 +9,7 @@ from typing import Any
 
 from cmmulti import registry
 from cmmulti.errors import UserError
+from cmmulti.files import read_json
 
 Facts = dict[str, Any]
 """``kind`` and ``path``, then what there is to say; JSON as it stands."""
@@ -58,6 +59,24 @@ def _compares(path: Path) -> bool:
         return False
 
 
+def _is_part(folder: Path) -> bool:
+    """Whether a comparison keeps its runs, models, figures or entries in a folder, or those of a cell."""
+    path, inner = folder.resolve(), ("runs", "models", "figures", "entries")
+    return any((out / "comparison.json").is_file() and path.relative_to(out).parts[0] in inner for out in path.parents[:2])
+
+
+def _tells(*keys: str) -> Callable[[Path], bool]:
+    """Whether a JSON file is an object with these keys; one that cannot be read is no such."""
+
+    def fits(path: Path) -> bool:
+        try:
+            return path.suffix.lower() == ".json" and read_json(path, "an object").keys() >= set(keys)
+        except UserError:
+            return False
+
+    return fits
+
+
 def _ends(*suffixes: str) -> Callable[[Path], bool]:
     return lambda path: path.name.lower().endswith(suffixes)
 
@@ -74,6 +93,7 @@ _FOLDERS: list[tuple[Callable[[Path], bool], str, str]] = [
     (_holds_any("step-*.ckpt"), "runs", "run"),
     (_holds_any("*/results.json"), "results", "folders"),
     (_holds_any("*/model.safetensors"), "models", "folders"),
+    (_is_part, "comparisons", "part"),
 ]
 _FILES: list[tuple[Callable[[Path], bool], str, str]] = [
     (lambda path: path.name == "results.json", "results", "file"),
@@ -81,7 +101,9 @@ _FILES: list[tuple[Callable[[Path], bool], str, str]] = [
     (_ends(".safetensors"), "models", "weights"),
     (lambda path: path.name == "run.json", "runs", "record"),
     (lambda path: path.name == "comparison.json", "comparisons", "file"),
-    (_ends(".json"), "models", "config"),
+    (lambda path: path.name == "config.json", "models", "config"),
+    (_tells("parameterization"), "models", "config"),
+    (_tells("identity", "clock"), "comparisons", "entry"),
     (_ends(".csv"), "runs", "table"),
     (_compares, "comparisons", "config"),
     (_ends(".yaml", ".yml"), "runs", "config"),

@@ -8,8 +8,11 @@ from typing import Any
 
 from cmmulti.comparison.reader import load_plan
 from cmmulti.comparison.schema import BudgetConfig
+from cmmulti.comparison.state import State
 from cmmulti.comparison.summary import COMPARISON
+from cmmulti.config.checking import checked
 from cmmulti.errors import UserError
+from cmmulti.files import read_json
 from cmmulti.report.page import PAGE
 
 
@@ -30,6 +33,23 @@ def config(path: Path) -> dict[str, Any]:
 def folder(path: Path) -> dict[str, Any]:
     """The folder of a comparison: every model with its status, cell by cell."""
     return file(path / COMPARISON)
+
+
+def part(folder: Path) -> dict[str, Any]:
+    """A folder inside of a comparison's: the comparison, and of a cell's part that cell alone."""
+    path = folder.resolve()
+    out = next(out for out in path.parents if (out / COMPARISON).is_file())
+    inner, *cell = path.relative_to(out).parts
+    found = file(out / COMPARISON)
+    models = {name: told for name, told in found["models"].items() if not cell or name == cell[0]}
+    return {**found, "kind": f"{inner} of a comparison", "path": str(folder), "comparison": str(out), "models": models}
+
+
+def entry(path: Path) -> dict[str, Any]:
+    """What a comparison knows of one of its models."""
+    found = checked(State, read_json(path, "an entry of a comparison"), str(path))
+    facts = {"kind": "entry of a comparison", "path": str(path), "cell": path.parent.name, "method": path.stem}
+    return {**facts, **found.model_dump(exclude={"identity", "evaluation"}), "evaluated": found.evaluation is not None}
 
 
 def file(path: Path) -> dict[str, Any]:

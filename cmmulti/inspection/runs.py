@@ -109,13 +109,24 @@ def _health(folder: Path, settings: RunConfig) -> dict[str, str] | str:
         taught=settings.init is not None,
         staged=bool(method.sampling_levels(settings.sigma_max)),
         export=settings.ema.export or "raw",
+        settings=tuple(settings.method.settings),
+        nonfinite=settings.trainer.nonfinite,
+        precision=settings.trainer.precision,
     )
     if wrong := {f.name: f"{f.what}. {f.advice}." for f in findings(log, validation, facts)}:
         return wrong
     if len(validation) > 1:
         return "nothing looks wrong"
-    why = "it trains on several modalities" if settings.joint else "validation.every_steps"
-    return f"nothing looks wrong in {LOG}. {UNSEEN.format(why=why)}"
+    return f"nothing looks wrong in {LOG}. {UNSEEN.format(why=_unseen(settings, validation))}"
+
+
+def _unseen(settings: RunConfig, validation: list[dict[str, float]]) -> str:
+    """Why there are no two rows of figures on held-out items to compare."""
+    if settings.joint:
+        return "it trains on several modalities"
+    if not settings.validation.every_steps:
+        return "validation.every_steps is 0"
+    return f"but at step {validation[0]['step']:.0f}" if validation else "its data hold nothing back"
 
 
 def _last_row(path: Path) -> dict[str, str]:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+import torch
 
 from cmmulti.config import RunConfig
 from cmmulti.errors import UserError
+from cmmulti.training import folder
 from cmmulti.training.build import Parts, build, order_of, parameter_count
 from cmmulti.training.data import BadBatch, collate
 from cmmulti.training.module import TrainingModule
 from cmmulti.training.order import Place
+from cmmulti.training.run import record_of
+from cmmulti.training.strategy import strategy_of
 
 FEW = 4
 """Examples whose gradient is taken first; that of the whole batch follows where it is quick. One that is meant for a GPU
@@ -19,24 +27,29 @@ QUICK = 10.0
 """Seconds."""
 
 
-def dry_run(config: RunConfig, budget: str | None = None) -> str:
-    """Take the gradient of the first examples on the CPU, and tell what the run would be.
+def dry_run(config: RunConfig, budget: str | None = None, resumed: Path | None = None) -> str:
+    """Take the gradient of the first examples, of each modality, on the CPU, and tell what the run would be.
 
     Args:
-        budget: how long the run will be, in words; None tells the steps of its config.
+        budget: how long the run will be, in words; None tells the steps of its config. resumed: folder of the run that
+            would be gone on with; its checkpoints are not looked at.
 
     Raises:
-        UserError: whatever would stop the run at its first step.
+        UserError: whatever would stop the run before its first step or at it; the loss is not finite.
     """
+    strategy_of(config)
+    if resumed is not None:
+        folder.check(resumed, resume=True)
+        config = folder.same_run(resumed, config)
     parts = build(config)
+    if resumed is not None:
+        folder.same_material(resumed, record_of(parts, command=""))
     config = parts.config
     module = TrainingModule(config, parts.model, parts.method, parts.teacher)
-    places = order_of(parts).batch(0)
-    loss, seconds = _gradient(module, parts, places[:FEW])
-    of_all = seconds * len(places) / min(FEW, len(places))
-    if len(places) > FEW and of_all < QUICK:
-        loss, of_all = _gradient(module, parts, places)
-    seconds = of_all * config.data.batch_size / len(places)
+    order = order_of(parts)
+    # Each modality has one of the first steps.
+    tried = [_batch(module, parts, order.batch(step)) for step in range(len(parts.shares))]
+    loss, seconds = tried[0][0], fmean(each for _, each in tried) * config.trainer.accumulate * config.processes
     shown = f"{seconds:.2g}" if seconds < 10 else f"{seconds:.0f}"
     return (
         f"{len(parts.examples)} examples of shape {'x'.join(map(str, parts.modality.shape))}, "
@@ -44,6 +57,15 @@ def dry_run(config: RunConfig, budget: str | None = None) -> str:
         f"{parameter_count(module.model)} parameters; first loss {loss:.4g}, "
         f"a step about {shown} s on this CPU; {budget or f'{config.trainer.max_steps} steps'}"
     )
+
+
+def _batch(module: TrainingModule, parts: Parts, places: Sequence[Place]) -> tuple[float, float]:
+    """The loss of a batch or of its first examples, and the seconds that the gradient of all takes."""
+    loss, seconds = _gradient(module, parts, places[:FEW])
+    of_all = seconds * len(places) / min(FEW, len(places))
+    if len(places) > FEW and of_all < QUICK:
+        loss, of_all = _gradient(module, parts, places)
+    return loss, of_all
 
 
 def _gradient(module: TrainingModule, parts: Parts, places: Sequence[Place]) -> tuple[float, float]:
@@ -54,4 +76,10 @@ def _gradient(module: TrainingModule, parts: Parts, places: Sequence[Place]) -> 
     began = time.perf_counter()
     loss = module.loss(batch)
     loss.value.backward()
-    return float(loss.value.detach()), time.perf_counter() - began
+    value = float(loss.value.detach())
+    if not math.isfinite(value):
+        bad = torch.nonzero(~loss.per_sample.isfinite()).flatten().tolist()
+        names = [parts.examples.source.names[i] for i in batch.example.tolist()]
+        where = [f"{names[i % len(names)]} at sigma = {float(loss.sigma[i]):.4g}" for i in bad[:FEW]]
+        raise UserError(f"the first loss is {value}, expected a finite one: {', '.join(where or names[:FEW])}")
+    return value, time.perf_counter() - began

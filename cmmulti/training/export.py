@@ -58,7 +58,7 @@ def export(
         modality: which of several, by the name of its data; None is the first. Each has the whole network.
 
     Raises:
-        UserError: ``run`` is no run, has no whole checkpoint, tracks no such average or has no snapshots to make one of;
+        UserError: ``run`` is no run, has no whole checkpoint, tracks no such average or has no snapshots that make it;
             or the model is gone whose network serves some noise levels.
     """
     config, record = read_run(run)
@@ -83,6 +83,7 @@ def export(
         if sigma_rel is not None:
             names = [name for name, _ in model.network.named_parameters()]
             average, chosen = snapshots.reconstruct(run, config, state["step"], names, state["ema"], sigma_rel)
+            say(f"{out}: average {chosen}")
             fill(model, average)
         elif chosen != "raw":
             fill(model, state["ema"][chosen])

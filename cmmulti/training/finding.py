@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from cmmulti.model import Role
@@ -17,7 +17,8 @@ class Facts(NamedTuple):
     Args:
         max_steps: its budget. role: of what it trains. taught: it started from a trained model. staged: its samples mean
             something at the end alone, as the method then makes them in its last number of steps.
-        export: the average that is exported, ``raw`` for the weights themselves.
+        export: the average that is exported, ``raw`` for the weights themselves. settings: names of its method's settings.
+        nonfinite: steps without a finite gradient that it goes on after. precision: of its networks.
     """
 
     max_steps: int
@@ -25,6 +26,13 @@ class Facts(NamedTuple):
     taught: bool = False
     staged: bool = False
     export: str = ""
+    settings: Collection[str] = ()
+    nonfinite: int = 20
+    precision: str = "32-true"
+
+    def named(self, *settings: str) -> str:
+        """Those of the settings that its method has, as keys of a config; empty where it has none."""
+        return ", ".join(f"method.{name}" for name in settings if name in self.settings)
 
 
 class Finding(NamedTuple):

@@ -110,10 +110,16 @@ def same_run(out: Path, config: RunConfig) -> RunConfig:
         piece = PieceConfig.of(part.modality.name, part.modality.settings | open_)
         parts[name] = part.model_copy(update={"modality": piece})
     config = config.model_copy(update={"joint": parts})
+    if config.ema.sigma_rel is None:
+        # Where nothing else is tracked, it was left open, too, which average is exported.
+        export = config.ema.export if config.ema.half_lives else stored.ema.export
+        ema = config.ema.model_copy(update={"sigma_rel": stored.ema.sigma_rel, "export": export})
+        config = config.model_copy(update={"ema": ema})
     was, says = _flat(stored.model_dump(mode="json")), _flat(config.model_dump(mode="json"))
     keys = sorted(k for k in was.keys() | says.keys() if was.get(k) != says.get(k))
     # With more steps a method in stages would go back to one whose teacher is no longer there.
-    fixed = () if registry.load("methods", config.method.name).extends else ("trainer.max_steps",)
+    fixed = [] if registry.load("methods", config.method.name).extends else ["trainer.max_steps"]
+    fixed += [] if stored.ema.sigma_rel else ["ema.snapshots"]  # no averages to keep any of
     wrong = [k for k in keys if k in fixed or not any(k == m or k.startswith(f"{m}.") for m in MAY_CHANGE)]
     if wrong:
         told = "; ".join(f"{k} = {says.get(k)!r}, expected {was.get(k)!r}" for k in wrong)

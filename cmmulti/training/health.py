@@ -28,6 +28,8 @@ HOPELESS = 3.0
 LOSS_WORSE = 1.4
 """Growth of a smoothed loss. Fourteen sound runs ended at 1.00 to 1.09 times their least, a student that lost what its
 teacher knew at 1.54."""
+RARE = 1e-3
+"""Share of steps without a finite gradient that harms no run: they are left out."""
 SMOOTHED = 5
 """Rows of the log in a smoothed loss: of few samples each, a single one may be twice the next."""
 
@@ -39,21 +41,25 @@ def findings(log: Sequence[Row], validation: Sequence[Row], facts: Facts) -> lis
         log: rows of ``log.csv``. validation: rows of ``validation.csv``, the one before the first step among them where the
             run was measured from the start. Columns of other versions may be missing.
     """
-    found = [*_nonfinite(log), *_worse(log, validation, facts)]
+    found = [*_nonfinite(log, facts), *_worse(log, validation, facts)]
     if validation and validation[-1]["step"] > 0:
         found += samples(validation, facts) or ([] if found else further_off(validation, facts))
         found += average(validation[-1], facts)
-    return [*found, *_unfinished(log, validation, facts)]
+    return [*found, *_unfinished(log, validation, facts, bool(found))]
 
 
 def _step(log: Sequence[Row], validation: Sequence[Row]) -> int:
     return int(max((row["step"] for row in (*log[-1:], *validation[-1:])), default=0))
 
 
-def _nonfinite(log: Sequence[Row]) -> list[Finding]:
-    advice = "Lower optimizer.learning_rate, set trainer.clip, or use trainer.precision 32-true"
+def _nonfinite(log: Sequence[Row], facts: Facts) -> list[Finding]:
+    advice = "Start again with a lower optimizer.learning_rate or trainer.clip"
+    if facts.precision != "32-true":
+        advice += ", or with trainer.precision 32-true"
     counted = sum(told(row, "nonfinite", 0.0) for row in log)
     if counted:
+        if counted <= RARE * _step(log, []) and counted <= facts.nonfinite / 2:
+            return []
         by_range = {r: sum(told(row, c, 0.0) for row in log) for r, c in zip(RANGES, NONFINITE, strict=True)}
         worst = max(by_range, key=by_range.__getitem__)
         share = by_range[worst] / counted
@@ -69,7 +75,11 @@ def _nonfinite(log: Sequence[Row]) -> list[Finding]:
 
 
 def _worse(log: Sequence[Row], validation: Sequence[Row], facts: Facts) -> list[Finding]:
-    """The held-out error grew, at one noise level or at most of them; without such figures, the loss."""
+    """The held-out error grew, at one noise level or at most of them; without such figures, the loss.
+
+    A method in stages ends with a sample as its answer, and its last stages draw the highest level alone: errors may grow
+    there, but not without bound.
+    """
     if len(validation) < 2:
         return _loss_grew(log)
     limit = TEACHER_WORSE if facts.role == "teacher" else WORSE
@@ -80,8 +90,10 @@ def _worse(log: Sequence[Row], validation: Sequence[Row], facts: Facts) -> list[
         if earlier and not math.isnan(now):
             growth[name] = (max(now, 1e-12), max(min(earlier), 1e-12))
     bad = {n: v for n, v in growth.items() if v[0] > limit * v[1] or v[0] > max(HOPELESS, v[1])}
+    if facts.staged:
+        bad = {n: v for n, v in bad.items() if math.isinf(v[0])}
     overall = math.exp(sum(math.log(v[0] / v[1]) for v in growth.values()) / max(len(growth), 1))
-    if facts.taught and math.isfinite(overall) and (overall > WORSE_OVERALL or len(bad) > 1):
+    if facts.taught and not facts.staged and math.isfinite(overall) and (overall > WORSE_OVERALL or len(bad) > 1):
         worst = max(growth, key=lambda n: growth[n][0] / growth[n][1])
         now, best = growth[worst]
         return [
@@ -106,11 +118,13 @@ def _worse(log: Sequence[Row], validation: Sequence[Row], facts: Facts) -> list[
             )
         ]
     others = [v[0] / v[1] for n, v in growth.items() if n not in bad]
+    drawn = facts.named("p_mean", "p_std")
+    more = f"a method that draws that level more often ({drawn}), or with " if drawn else ""
     return [
         Finding(
             "noise level diverges",
             f"the held-out error {at} went from {best:.3g} to {now:.3g}, elsewhere to {median(others):.2g} times its best",
-            "Let the method draw that level more often (p_mean, p_std) or weigh it less, or lower optimizer.learning_rate",
+            f"Start again with {more}a lower optimizer.learning_rate",
         )
     ]
 
@@ -138,7 +152,7 @@ def _loss_grew(log: Sequence[Row]) -> list[Finding]:
     ]
 
 
-def _unfinished(log: Sequence[Row], validation: Sequence[Row], facts: Facts) -> list[Finding]:
+def _unfinished(log: Sequence[Row], validation: Sequence[Row], facts: Facts, ill: bool) -> list[Finding]:
     step = _step(log, validation)
     if step >= facts.max_steps:
         return []
@@ -146,7 +160,7 @@ def _unfinished(log: Sequence[Row], validation: Sequence[Row], facts: Facts) -> 
         Finding(
             "not finished",
             f"the log ends at step {step} of {facts.max_steps} ({step / facts.max_steps:.0%})",
-            "If it no longer runs, go on with train --resume",
+            f"If it no longer runs{', and nothing above says to start again' if ill else ''}, go on with train --resume",
         )
     ]
 

@@ -47,12 +47,12 @@ def samples(validation: Sequence[Row], facts: Facts) -> list[Finding]:
         advice = f"If it still falls (noise in validation.csv), {further}; if not, another optimizer.learning_rate may do"
         return [Finding("samples stay noise", what, "It is early: let it train on" if early else advice)]
     if spread < COLLAPSED:
-        how = (
-            "Train longer; a denoiser's samples spread last"
-            if facts.role == "teacher"
-            else "Let the curriculum reach its small steps (trainer.max_steps, method.stages), or lower "
-            "optimizer.learning_rate"
-        )
+        how, stages = "Train longer", facts.named("stages")
+        if facts.role == "teacher":
+            how += "; a denoiser's samples spread last"
+        else:
+            how = f"Let the curriculum reach its small steps (trainer.max_steps, {stages})" if stages else how
+            how += ", or start again with a lower optimizer.learning_rate"
         return [
             Finding(
                 "collapse",
@@ -71,13 +71,14 @@ def further_off(validation: Sequence[Row], facts: Facts) -> list[Finding]:
     best = min(rows, key=lambda row: row["distance"])
     if rows[-1]["distance"] <= best["distance"] + FURTHER:
         return []
+    drawn = facts.named("p_mean", "p_std")
+    often = f"; a sample starts at sigma_max, which the method has to draw often enough ({drawn})" if drawn else ""
     return [
         Finding(
             "samples got worse",
             f"their distance to held-out items was {best['distance']:.2g} at step {best['step']:.0f} and is now "
             f"{rows[-1]['distance']:.2g} (0: one distribution)",
-            "Start again with a lower optimizer.learning_rate; a sample starts at sigma_max, which the method has to draw "
-            "often enough (p_mean, p_std)",
+            f"Start again with a lower optimizer.learning_rate{often}",
         )
     ]
 

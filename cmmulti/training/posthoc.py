@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cmmulti.config.schema import WIDEST
 from cmmulti.training.ema import gamma_of
 
 Numbers = NDArray[np.float64]
+
+GRID = 0.005
+"""Steps of the relative widths that are tried to tell which can be had."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,13 @@ def mixture(stored: Sequence[tuple[int, float]], step: int, sigma_rel: float) ->
     solved = np.linalg.solve(between, onto)
     left = norm - 2 * float(solved @ onto) + float(solved @ between @ solved)
     return Mixture(solved / solved.sum(), float(np.sqrt(max(left, 0.0) / norm)))
+
+
+def within(stored: Sequence[tuple[int, float]], step: int, misfit: float) -> list[tuple[float, float]]:
+    """The relative widths that are made with at most ``misfit``: the lowest and the highest of each range of them."""
+    grid = sorted({*(float(w) for w in np.arange(GRID, WIDEST, GRID).round(6)), *(width for _, width in stored)})
+    ranges = [list(run) for fits, run in groupby(grid, lambda w: mixture(stored, step, w).misfit <= misfit) if fits]
+    return [(run[0], run[-1]) for run in ranges]
 
 
 def product(steps_a: ArrayLike, gammas_a: ArrayLike, steps_b: ArrayLike, gammas_b: ArrayLike) -> Numbers:

@@ -15,9 +15,13 @@ from cmmulti.config.schema import WIDEST
 from cmmulti.errors import UserError
 from cmmulti.files import replacing
 from cmmulti.training.ema import Power, Profile
-from cmmulti.training.posthoc import mixture
+from cmmulti.training.posthoc import mixture, within
 
 FOLDER, PATTERN = "snapshots", "step-*.safetensors"
+
+MISFIT = 0.05
+"""Largest misfit of an average that is made. Beyond it the profile is another one, and weights of both signs that add up to
+far more than 1 amplify the rounding of half precision."""
 
 
 def is_due(step: int, budget: int, count: int) -> bool:
@@ -70,7 +74,8 @@ def reconstruct(
         names: of the parameters. averages: those tracked, as they are after ``step``.
 
     Raises:
-        UserError: the width is out of range, there is no snapshot, or one is damaged or of another architecture.
+        UserError: the width is out of range, or more than :data:`MISFIT` off what the snapshots make; there is no snapshot,
+            or one is damaged or of another architecture.
     """
     if not 0 < sigma_rel < WIDEST:
         raise UserError(f"--ema-sigma-rel {sigma_rel:g}: expected a relative width in (0, {WIDEST:.4f})")
@@ -82,16 +87,23 @@ def reconstruct(
             "ema.snapshots, such as 16"
         )
     sources = [(at, name) for at in (*paths, step) for name in widths]
-    mixed = mixture([(at, widths[name]) for at, name in sources], step, sigma_rel)
+    stored = [(at, widths[name]) for at, name in sources]
+    mixed = mixture(stored, step, sigma_rel)
+    count = f"{len(paths)} snapshot{'s' if len(paths) > 1 else ''}"
+    if mixed.misfit > MISFIT:
+        had = (f"{low:g}" if low == high else f"{low:g} to {high:g}" for low, high in within(stored, step, MISFIT))
+        raise UserError(
+            f"--ema-sigma-rel {sigma_rel:g}: made of {count} it has a misfit of {mixed.misfit:.0%}; expected a width "
+            f"of at most {MISFIT:.0%}: {', '.join(had)}"
+        )
     weights = dict(zip(sources, mixed.weights, strict=True))
     total = [torch.zeros(tensor.shape) for tensor in next(iter(averages.values()))]
     for name in widths:
         torch._foreach_add_(total, list(averages[name]), alpha=float(weights[step, name]))
     for at, path in paths.items():
-        stored = _read(path, list(widths), names, total)
+        kept_then = _read(path, list(widths), names, total)
         for name in widths:
-            torch._foreach_add_(total, stored[name], alpha=float(weights[at, name]))
-    count = f"{len(paths)} snapshot{'s' if len(paths) > 1 else ''}"
+            torch._foreach_add_(total, kept_then[name], alpha=float(weights[at, name]))
     return total, f"sigma-rel-{sigma_rel:g}, made of {count}, misfit {mixed.misfit:.2%}"
 
 

@@ -92,6 +92,17 @@ def test_anything_else_is_refused(cmmulti: Run, tmp_path: Path, name: str, conte
     refused(cmmulti("inspect", tmp_path / name), name)
 
 
+def test_a_json_file_of_another_kind_is_refused_in_a_short_line(cmmulti: Run, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({f"key_{i}_of_something_else": i for i in range(100)}))
+    answer = cmmulti("inspect", path)
+    refused(answer, "unknown keys 'key_0_of_something_else', ", " and 95 more (known: ")
+    assert len(answer[2]) < 1000
+    answer = cmmulti("inspect", path.rename(tmp_path / "other.json"))
+    refused(answer, "other.json: nothing that is read here")
+    assert len(answer[2]) < 500
+
+
 def test_an_empty_folder_is_refused(cmmulti: Run, tmp_path: Path) -> None:
     refused(cmmulti("inspect", tmp_path), str(tmp_path))
 

@@ -9,6 +9,9 @@ import pytest
 from cmmulti.config import read_yaml, to_yaml, with_overrides
 from cmmulti.errors import UserError
 
+NESTED = b"a0: &a0 [ha, ha]\n" + b"".join(b"a%d: &a%d [%s]\n" % (i, i, b"*a%d, " % (i - 1) * 10) for i in range(1, 9))
+"""Eight lists of ten aliases each, of the list before."""
+
 
 def test_set_reads_yaml_values_and_makes_sections() -> None:
     values = {"a": {"b": 1, "c": 2}}
@@ -42,6 +45,9 @@ def test_yaml_round_trip(tmp_path: Path) -> None:
         (b"{[1]: 2}\n", "not valid YAML"),
         (b"[" * 700, "not valid YAML"),
         (b"x: " + b"1" * 2_000_000, "expected a config of at most"),
+        (b"x: 1\no: &o {a: *o}\n", "not valid YAML .an alias inside of what it names, line 2"),
+        (b"l: &l [*l]\n", "an alias inside of what it names"),
+        (NESTED, "more than 1000000 characters, aliases written out, line "),
     ],
 )
 def test_bad_files_are_user_errors(tmp_path: Path, content: bytes, message: str) -> None:
@@ -50,6 +56,12 @@ def test_bad_files_are_user_errors(tmp_path: Path, content: bytes, message: str)
     with pytest.raises(UserError, match=message) as caught:
         read_yaml(path)
     assert str(path) in str(caught.value)
+
+
+def test_aliases_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("a: &a {b: 1}\nc: {<<: *a, d: *a}\n")
+    assert read_yaml(path) == {"a": {"b": 1}, "c": {"b": 1, "d": {"b": 1}}}
 
 
 def test_missing_file_and_folder_are_user_errors(tmp_path: Path) -> None:

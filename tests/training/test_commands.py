@@ -55,6 +55,9 @@ def test_dry_run_prints_the_resolved_config_and_writes_nothing(file: Path, capsy
     assert resolve(yaml.safe_load("\n".join(config))).trainer.seed == 7
     assert "37 examples" in summary
     assert list(Path().iterdir()) == [Path("toy.yaml")]
+    assert main(["train", str(file), "--out", "run", "--set", "trainer.max_steps=1"]) == 0
+    assert main(["train", str(file), "--out", "run", "--set", "trainer.seed=7", "--dry-run", "--resume"]) == 2
+    assert "trainer.seed = 7, expected 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from cmmulti.training.run import train
 
 Config = Callable[..., RunConfig]
 Rows = list[dict[str, float]]
-FACTS = Facts(max_steps=1000, role="consistency")
+FACTS = Facts(max_steps=1000, role="consistency", settings=("stages", "p_mean", "p_std"))
 
 
 def log(loss: Callable[[float], float] = lambda part: 1 - 0.5 * part, **more: float) -> Rows:
@@ -87,6 +87,25 @@ def test_samples_got_worse_while_all_else_is_well() -> None:
     assert findings(log(), validation({"distance": 0.2}), FACTS._replace(staged=True)) == []
 
 
+def test_a_method_in_stages_ends_with_a_sample_as_its_answer() -> None:
+    """Progressive distillation of digits from 4 steps to 1: errors away from sigma_max drift, and nothing is wrong."""
+    facts = FACTS._replace(staged=True, taught=True, role="teacher")
+    drifted = {"error_0.1_0.3": 1.5, "error_0.3_1": 3.4, "error_1_3": 1.2, "distance": 0.002}
+    assert findings(log(), validation(drifted), facts) == []
+    found = only(findings(log(), validation({**drifted, "error_1_3": math.inf}), facts), "learning rate too high")
+    assert "grew at 1 of 6 noise levels, at noise levels 1 to 3 from 0.4 to inf" in found.what
+
+
+def test_only_keys_that_the_method_has_are_advised() -> None:
+    tables = [validation({"spread": 0.12}), validation({"error_3_10": 2.0}), validation({"distance": 0.2})]
+    keys = ("method.stages", "method.p_mean, method.p_std", "method.p_mean, method.p_std")
+    for table, key in zip(tables, keys, strict=True):
+        assert key in findings(log(), table, FACTS)[0].advice
+        (found,) = findings(log(), table, FACTS._replace(settings=("levels", "solver")))
+        assert "method." not in found.advice
+        assert "optimizer.learning_rate" in found.advice
+
+
 def test_collapse() -> None:
     found = only(findings(log(), validation({"spread": 0.12}), FACTS), "collapse")
     assert "12%" in found.what
@@ -140,14 +159,30 @@ def test_gradients_that_are_not_finite() -> None:
     found = only(findings(rows, validation(), FACTS), "non-finite gradients")
     assert "4 of 1000 steps" in found.what
     assert "75% of that at noise levels 10 and more" in found.what
+    assert "precision" not in found.advice
+    assert "32-true" in findings(rows, validation(), FACTS._replace(precision="bf16-mixed"))[0].advice
     older = log()
     older[7]["grad_norm"] = math.inf
     assert "1 of 20 rows, first at step 400" in only(findings(older, [], FACTS), "non-finite gradients").what
 
 
+def test_a_few_steps_that_were_left_out_of_many() -> None:
+    rows = [{**row, "step": 1000 * row["step"]} for row in log(nonfinite=0.0)]
+    rows[3] |= {"nonfinite": 1.0, "nonfinite_10_max": 1.0}
+    assert findings(rows, [], FACTS._replace(max_steps=1_000_000)) == []
+    # A run that was about to be ended by them, or was.
+    rows[3]["nonfinite"] = 15.0
+    assert "15 of 1000000 steps" in findings(rows, [], FACTS._replace(max_steps=1_000_000))[0].what
+
+
 def test_not_finished() -> None:
     assert "step 500 of 1000 (50%)" in only(findings(log()[:10], validation()[:2], FACTS), "not finished").what
     assert "step 0 of 1000" in only(findings([], [], FACTS), "not finished").what
+    assert findings([], [], FACTS)[0].advice == "If it no longer runs, go on with train --resume"
+    broken = log(nonfinite=1.0)[:10]
+    first, last = findings(broken, validation()[:2], FACTS)
+    assert first.advice.startswith("Start again")
+    assert "nothing above says to start again" in last.advice
 
 
 def health(run: Path) -> dict[str, str] | str:
@@ -191,4 +226,9 @@ def test_runs_that_are_ill(tmp_path: Path) -> None:
     train(digits("ect", 3e-4, init=start), tmp_path / "good")
     assert health(tmp_path / "good") == "nothing looks wrong"
     train(digits("ect", 3e-4, init=start, validation={"every_steps": 0}), tmp_path / "unseen")
-    assert "no held-out items were looked at" in health(tmp_path / "unseen")
+    assert "no held-out items were looked at (validation.every_steps is 0)" in health(tmp_path / "unseen")
+    table = tmp_path / "good" / "validation.csv"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:2]))
+    assert "(but at step 0)" in health(tmp_path / "good")
+    table.unlink()
+    assert "(its data hold nothing back)" in health(tmp_path / "good")

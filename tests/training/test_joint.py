@@ -20,6 +20,7 @@ from cmmulti.training import checkpoint
 from cmmulti.training.build import build, order_of
 from cmmulti.training.callbacks.log_file import read
 from cmmulti.training.data import Batch, collate
+from cmmulti.training.dry_run import dry_run
 from cmmulti.training.module import TrainingModule
 from cmmulti.training.run import train
 
@@ -65,6 +66,13 @@ def test_each_modality_has_its_turn_and_a_batch_is_of_one(joint: Config) -> None
     assert len({tuple(seen[i : i + 3]) for i in range(0, 12, 3)}) > 1
     places = {p.example for step in range(300) for p in order.batch(step)}
     assert places == set(range(3 * 37))
+
+
+@pytest.mark.parametrize("where", ["data", "joint.long.data", "joint.plain.data"])
+def test_a_dry_run_tries_every_modality(joint: Config, where: str) -> None:
+    none = f"{where}.options={{bad: {list(range(37))}}}"
+    with pytest.raises(UserError, match=r"toy-\d+\.bin: truncated"):
+        dry_run(joint("sigma_data=0.5", none))
 
 
 def test_the_network_is_told_which(joint: Config) -> None:

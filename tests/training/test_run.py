@@ -94,6 +94,23 @@ def test_dry_run_writes_nothing_and_tells_sizes(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_refuses_what_the_run_would(toy_config: Config) -> None:
+    with pytest.raises(UserError, match=r"strategy = 'fsdp' with method\.name = 'cd'"):
+        dry_run(toy_config("method={name: cd}", "trainer.strategy=fsdp"))
+    with pytest.raises(UserError, match=r"the first loss is nan, expected a finite one: toy-\d+\.bin at sigma = 0\.5$"):
+        dry_run(toy_config("method={name: plain, fail_at: 0}"))
+
+
+def test_a_dry_run_of_a_resumed_run_compares_configs(toy_config: Config, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(toy_config("trainer.max_steps=1"), run)
+    files = sorted(run.iterdir())
+    with pytest.raises(UserError, match=r"--resume with another config .* trainer\.seed = 5, expected 0"):
+        dry_run(toy_config("trainer.seed=5"), resumed=run)
+    assert "12 steps" in dry_run(toy_config(), resumed=run)
+    assert sorted(run.iterdir()) == files
+
+
 @pytest.mark.parametrize(("quick", "sizes"), [(1e9, [4, 8]), (0.0, [4])])
 def test_a_dry_run_takes_a_whole_batch_only_where_that_is_quick(
     toy_config: Config, monkeypatch: pytest.MonkeyPatch, quick: float, sizes: list[int]

@@ -17,7 +17,7 @@ from cmmulti.errors import UserError
 from cmmulti.training import snapshots
 from cmmulti.training.ema import EMA, Power, gamma_of
 from cmmulti.training.export import export
-from cmmulti.training.posthoc import mixture, product
+from cmmulti.training.posthoc import mixture, product, within
 from cmmulti.training.run import train
 
 Config = Callable[..., RunConfig]
@@ -76,7 +76,27 @@ def test_any_width_of_a_random_walk(tmp_path: Path, toy_config: Config, width: f
     assert told.startswith(f"sigma-rel-{width:g}, made of 15 snapshots")  # the 16th is the checkpoint's own step
 
 
-def test_export_of_a_width_that_another_run_tracked(toy_config: Config, tmp_path: Path) -> None:
+def test_widths_that_can_be_made() -> None:
+    assert within(list(itertools.product(range(1000, 16001, 1000), (0.05, 0.1))), 16000, 0.05) == [(0.03, 0.23)]
+    apart = within(list(itertools.product(range(1000, 4001, 1000), (0.05, 0.2))), 4000, 0.05)
+    assert len(apart) == 2
+    for (low, high), width in zip(apart, (0.05, 0.2), strict=True):
+        assert low < width < high
+
+
+def test_a_width_that_snapshots_cannot_make_is_refused(tmp_path: Path, toy_config: Config) -> None:
+    averages = {"sigma-rel-0.05": [torch.ones(3)], "sigma-rel-0.1": [torch.ones(3)]}
+    for step in range(100, 1600, 100):
+        snapshots.write(tmp_path, step, ["w"], averages)
+    config = toy_config("ema.sigma_rel=[0.05,0.1]")
+    wanted = r"--ema-sigma-rel 0\.01: made of 15 snapshots it has a misfit of 36%; expected .* at most 5%: 0\.03 to 0\.23$"
+    with pytest.raises(UserError, match=wanted):
+        snapshots.reconstruct(tmp_path, config, 1600, ["w"], averages, 0.01)
+
+
+def test_export_of_a_width_that_another_run_tracked(
+    toy_config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The same training twice: once with snapshots of two widths, once with the wanted width tracked."""
     train(toy_config(*RUN, "ema.sigma_rel=null", "ema.snapshots=8"), tmp_path / "kept")
     found = sorted(p.name for p in (tmp_path / "kept" / "snapshots").iterdir())
@@ -87,6 +107,7 @@ def test_export_of_a_width_that_another_run_tracked(toy_config: Config, tmp_path
     a, b, c = (nn.utils.parameters_to_vector(p.model.parameters()).detach() for p in (made, want, other))
     assert float((a - b).norm()) < 0.03 * float((c - b).norm())
     assert "| weights | average sigma-rel-0.07, made of 7 snapshots, misfit 1." in made.card
+    assert "made: average sigma-rel-0.07, made of 7 snapshots, misfit 1." in capsys.readouterr().err
 
 
 def test_what_cannot_be_made_is_refused(toy_config: Config, tmp_path: Path) -> None:
@@ -95,13 +116,15 @@ def test_what_cannot_be_made_is_refused(toy_config: Config, tmp_path: Path) -> N
     with pytest.raises(UserError, match=r"no snapshots of averages up to step 4.*expected a run .* ema\.snapshots"):
         export(run, out, sigma_rel=0.07)
     train(toy_config("trainer.max_steps=8", "ema.sigma_rel=[0.1]", "ema.snapshots=4"), run, resume=True)
+    with pytest.raises(UserError, match=r"--ema-sigma-rel 0\.07: .* 1 snapshot it has a misfit of 21%; .* 5%: 0\.095 to"):
+        export(run, out, sigma_rel=0.07)
     for width in (0.0, -0.1, 0.289, float("nan")):
         with pytest.raises(UserError, match=r"expected a relative width in \(0, 0\.2887\)"):
             export(run, out, sigma_rel=width)
     path = run / "snapshots" / "step-00000006.safetensors"
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(UserError, match=r"step-00000006\.safetensors: damaged") as caught:
-        export(run, out, sigma_rel=0.07)
+        export(run, out, sigma_rel=0.1)
     assert "\n" not in str(caught.value)
     assert not out.exists()
     path.unlink()
@@ -114,4 +137,25 @@ def test_snapshots_without_widths_are_a_mistake(toy_config: Config) -> None:
     with pytest.raises(UserError, match="snapshots = 4: expected at least one width in sigma_rel"):
         toy_config("ema.snapshots=4", "ema.sigma_rel=[]")
     assert toy_config("ema.snapshots=4", "ema.sigma_rel=null").ema.sigma_rel == (0.05, 0.1)
-    assert toy_config("ema.sigma_rel=null").ema.sigma_rel == ()
+    assert toy_config("ema.sigma_rel=null").ema.sigma_rel is None
+
+
+@pytest.mark.parametrize("tracked", ["[]", "[0.5]"])
+def test_snapshots_switched_off_and_on_again(toy_config: Config, tmp_path: Path, tracked: str) -> None:
+    run = tmp_path / "run"
+    sets = (f"ema.half_lives={tracked}", "ema.sigma_rel=null", "preview.every_steps=0", "checkpoint.every_steps=4")
+    train(toy_config(*sets, "trainer.max_steps=4", "ema.snapshots=2"), run)
+    train(toy_config(*sets, "trainer.max_steps=8"), run, resume=True)
+    assert len(list((run / "snapshots").iterdir())) == 2
+    module = train(toy_config(*sets, "trainer.max_steps=12", "ema.snapshots=3"), run, resume=True)
+    assert len(list((run / "snapshots").iterdir())) == 3
+    assert [name for name in module.ema.state_dict() if name.startswith("sigma")] == ["sigma-rel-0.05", "sigma-rel-0.1"]
+    with pytest.raises(UserError, match=r"ema\.sigma_rel = \[\], expected \[0\.05, 0\.1\]"):
+        train(toy_config(*sets, "trainer.max_steps=14", "ema.sigma_rel=[]"), run, resume=True)
+
+
+def test_snapshots_of_averages_that_are_not_tracked_are_refused_at_resume(toy_config: Config, tmp_path: Path) -> None:
+    sets = ("ema.sigma_rel=null", "preview.every_steps=0")
+    train(toy_config(*sets, "trainer.max_steps=2"), tmp_path / "run")
+    with pytest.raises(UserError, match=r"ema\.sigma_rel = \[0\.05, 0\.1\], expected None; ema\.snapshots = 4, expected 0"):
+        train(toy_config(*sets, "trainer.max_steps=4", "ema.snapshots=4"), tmp_path / "run", resume=True)
