@@ -126,6 +126,24 @@ def test_damaged_newest_checkpoint_falls_back_to_the_previous_one(
     assert_identical(expected, final(run))
 
 
+def test_damaged_checkpoints_do_not_count_among_those_kept(toy_config: Config, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(toy_config("trainer.max_steps=8", "checkpoint.every_steps=2", "checkpoint.keep=2"), run)
+    flip_a_weight(run / "step-00000008.ckpt")
+    train(toy_config("trainer.max_steps=7", "checkpoint.every_steps=100", "checkpoint.keep=1"), run, resume=True)
+    assert [p.name for p in run.glob("*.ckpt")] == ["step-00000007.ckpt"]
+
+
+def test_checkpoints_are_counted_by_number(tmp_path: Path) -> None:
+    for step in (99_999_998, 99_999_999, 100_000_000):
+        state = {"format": checkpoint.FORMAT, "step": step, "model": {}}
+        checkpoint.save(state, tmp_path, keep=2)
+    assert {p.name for p in tmp_path.iterdir()} == {"step-99999999.ckpt", "step-100000000.ckpt"}
+    found = checkpoint.newest(tmp_path, print)
+    assert found is not None
+    assert found[1]["step"] == 100_000_000
+
+
 @pytest.mark.parametrize("cut", [0, 10, 3000])
 def test_truncated_checkpoint_is_a_user_error(toy_config: Config, tmp_path: Path, cut: int) -> None:
     run = tmp_path / "run"
