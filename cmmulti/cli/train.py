@@ -10,7 +10,8 @@ from typing import Any
 
 DESCRIPTION = """\
 Train a model as a YAML file says. RUN gets checkpoints, log.csv, previews and the resolved config. Stopped or killed, the
-same command with --resume goes on where it was. docs/configs.md lists the keys of CONFIG."""
+same command with --resume goes on from the newest checkpoint; SIGTERM saves one, Ctrl-C does not. docs/configs.md lists the
+keys of CONFIG."""
 
 
 def add_parser(subparsers: Any) -> None:

@@ -61,6 +61,8 @@ def restore(module: TrainingModule, optimizer: Optimizer, state: Mapping[str, An
 def save(state: Mapping[str, Any], folder: Path, keep: int) -> Path:
     """Write ``step-NNNNNNNN.ckpt`` atomically and drop all but the newest ``keep``.
 
+    Files of later steps go, too: a run that goes on from an earlier one has passed them over as damaged.
+
     Raises:
         UserError: the folder cannot be written or the disk is full; nothing half-written stays.
     """
@@ -73,8 +75,10 @@ def save(state: Mapping[str, Any], folder: Path, keep: int) -> Path:
         _sync_folder(folder)
     except (OSError, RuntimeError) as error:
         raise UserError(f"{path}: cannot write the checkpoint ({getattr(error, 'strerror', None) or error})") from error
-    for old in sorted(folder.glob(PATTERN))[:-keep]:
-        old.unlink(missing_ok=True)
+    steps = _steps(folder)
+    kept = [step for step in steps if step <= state["step"]][-keep:]
+    for step in steps.keys() - set(kept):
+        steps[step].unlink(missing_ok=True)
     return path
 
 
@@ -108,8 +112,8 @@ def newest(folder: Path, tell: Callable[[str], None]) -> tuple[Path, dict[str, A
     Raises:
         UserError: there are checkpoints and all are damaged.
     """
-    found = sorted(folder.glob(PATTERN), reverse=True)
-    for path in found:
+    found = _steps(folder)
+    for path in reversed(found.values()):
         try:
             return path, load(path)
         except UserError as error:
@@ -123,6 +127,12 @@ def remove_leftovers(folder: Path) -> None:
     """Delete half-written files of a run that was killed."""
     for part in folder.glob(".step-*.ckpt"):
         part.unlink(missing_ok=True)
+
+
+def _steps(folder: Path) -> dict[int, Path]:
+    """The checkpoints of a folder by their step, in its order."""
+    numbers = {path.stem.removeprefix("step-"): path for path in folder.glob(PATTERN)}
+    return dict(sorted((int(number), path) for number, path in numbers.items() if number.isdecimal()))
 
 
 def _own_state(module: TrainingModule) -> dict[str, Tensor]:

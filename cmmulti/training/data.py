@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -130,9 +131,15 @@ class RunData(LightningDataModule):
             collate_fn=collate,
             num_workers=self.workers,
             pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_stay if self.workers else None,
             # Its base seed would otherwise be drawn from the global generator.
             generator=torch.Generator().manual_seed(0),
         )
+
+
+def _stay(worker: int) -> None:
+    """A loader ends with its run, which may need it to finish its step when the whole group is told to end (SIGTERM)."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def measured_sigma_data(examples: Examples, most: int = 1024) -> float:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from cmmulti import registry
@@ -17,7 +20,7 @@ from cmmulti.files import replacing
 from cmmulti.training import checkpoint, snapshots
 from cmmulti.training.origins import Origin
 
-CONFIG, RECORD, LOG = "config.yaml", "run.json", "log.csv"
+CONFIG, RECORD, LOG, LOCK = "config.yaml", "run.json", "log.csv", ".lock"
 
 MAY_CHANGE = ("trainer.max_steps", "trainer.threads", "trainer.compile", "trainer.nonfinite", "checkpoint", "preview",
               "validation", "log", "data.root", "data.workers", "data.context", "ema.snapshots")  # fmt: skip
@@ -57,13 +60,33 @@ def check(out: Path, resume: bool) -> None:
         raise UserError(f"{out}: cannot be written ({nearest} is {'not writable' if nearest.is_dir() else 'a file'})")
 
 
+@contextlib.contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Make the folder and keep other processes from training in it; the system lets them in should this one die.
+
+    Raises:
+        UserError: another process trains here, or the folder cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(f"{out}: another process is training here; wait for its end, or choose another --out") from error
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror or error})") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def begin(out: Path, config: RunConfig, record: RunRecord) -> None:
-    """Make the folder, clear what a killed run left half-written, and save the resolved config and the record."""
+    """Clear what a killed run left half-written, and save the resolved config and the record."""
     earlier = read_record(out)
     if earlier.command:  # a resumed run is still the run that was begun
         record = record.model_copy(update={"command": earlier.command})
     try:
-        out.mkdir(parents=True, exist_ok=True)
         checkpoint.remove_leftovers(out)
         snapshots.remove_leftovers(out)
         with replacing(out / CONFIG) as part:

@@ -63,6 +63,7 @@ class TrainingModule(LightningModule):
         self.nonfinite = 0
         self.blamed = [0.0] * len(RANGES)
         self.stage_message = ""
+        self.stopping = False
 
     @property
     def sharded(self) -> bool:

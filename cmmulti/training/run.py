@@ -15,7 +15,6 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from cmmulti.config import RunConfig
-from cmmulti.config.schema import TrainerConfig
 from cmmulti.errors import UserError
 from cmmulti.training import folder
 from cmmulti.training.build import Parts, build, order_of, parameter_count, pipeline_config
@@ -28,6 +27,7 @@ from cmmulti.training.callbacks.log import Log
 from cmmulti.training.callbacks.previews import Previews
 from cmmulti.training.callbacks.progress import Progress
 from cmmulti.training.callbacks.snapshots import Snapshots
+from cmmulti.training.callbacks.stop import Stop
 from cmmulti.training.callbacks.validation import Validation
 from cmmulti.training.data import RunData
 from cmmulti.training.module import TrainingModule
@@ -45,8 +45,8 @@ def train(config: RunConfig, out: Path, resume: bool = False, command: str = "")
         config: resolved. out: folder of the run. command: how it was started, for the card.
 
     Raises:
-        UserError: ``out`` holds another run or cannot be written; the data or the config does not fit; the loss is no
-            longer finite.
+        UserError: ``out`` holds another run, is being trained in or cannot be written; the data or the config does not
+            fit; the loss is no longer finite. SystemExit: the run was told to end (SIGTERM).
     """
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
@@ -68,7 +68,7 @@ def train(config: RunConfig, out: Path, resume: bool = False, command: str = "")
     if config.trainer.compile:
         # Compiled dropout would draw in its own way, and a pair's two graphs need not agree on it.
         module.model.network.compile(options={"fallback_random": True})
-    with quiet(), torch.random.fork_rng(devices=[]), _told(config.trainer):
+    with quiet(), torch.random.fork_rng(devices=[]), _told(module), contextlib.ExitStack() as held:
         trainer = Trainer(
             accelerator=config.trainer.accelerator,
             devices=config.trainer.devices,
@@ -89,13 +89,16 @@ def train(config: RunConfig, out: Path, resume: bool = False, command: str = "")
             limit_val_batches=0,
         )
         if first_process():
+            held.enter_context(folder.alone(out))
             folder.begin(out, config, record_of(parts, command))
         trainer.fit(module, datamodule=data)
+        if module.stopping:
+            raise SIGTERMException
     return module
 
 
 @contextlib.contextmanager
-def _told(asked: TrainerConfig) -> Iterator[None]:
+def _told(module: TrainingModule) -> Iterator[None]:
     """Lightning's way of ending, in this package's words.
 
     Raises:
@@ -105,10 +108,11 @@ def _told(asked: TrainerConfig) -> Iterator[None]:
     try:
         yield
     except MisconfigurationException as error:
+        asked = module.config.trainer
         told = f"trainer.accelerator = {asked.accelerator!r}, trainer.devices = {asked.devices!r}"
         raise UserError(f"{told}: {str(error).rstrip('.!')}; expected what this machine has, or auto") from error
     except SIGTERMException:
-        say("terminated; the run was saved, go on with --resume")
+        say(f"terminated at step {module.step}; --resume goes on there")
         sys.exit(128 + signal.SIGTERM)
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):
@@ -126,6 +130,7 @@ def _callbacks(parts: Parts, begin: Begin, data: RunData, out: Path) -> Sequence
     validation = Validation(out, parts, average, log)
     return [
         begin,
+        Stop(),
         FiniteGuard(data.order, parts.examples.source.names),
         log,
         Cost(out),

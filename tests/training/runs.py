@@ -69,5 +69,9 @@ def in_two_processes(words: Sequence[str], timeout: float = 280) -> tuple[list[i
         )
         for rank in range(2)
     ]
-    told = [process.communicate(timeout=timeout)[1] for process in processes]
+    try:
+        told = [process.communicate(timeout=timeout)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     return [process.returncode for process in processes], told

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from runs import flat, in_two_processes
+from runs import assert_identical, final, flat, in_two_processes
 
 from cmmulti.config import RunConfig, resolve
 from cmmulti.errors import UserError
@@ -65,6 +65,27 @@ def test_two_processes_equal_one(values: dict[str, Any], tmp_path: Path) -> None
     first, second = (checkpoint.load(tmp_path / run / "step-00000004.ckpt") for run in ("one", "fsdp"))
     for name, tensor in first["model"].items():
         torch.testing.assert_close(tensor, second["model"][name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_a_polite_kill_of_one_process_stops_and_saves_all(values: dict[str, Any], tmp_path: Path) -> None:
+    """The second process is killed under DDP, then the first under FSDP, whose processes gather the weights together."""
+    values |= {"checkpoint": {"every_steps": 100}, "preview": {"every_steps": 0}, "validation": {"every_steps": 0}}
+    values["trainer"] |= {"devices": 2}
+    file = tmp_path / "toy.yaml"
+    file.write_text(yaml.safe_dump(values))
+    whole, ddp, fsdp = (["train", str(file), "--out", str(tmp_path / name)] for name in ("whole", "ddp", "fsdp"))
+    ddp += ["--set", "method.kill_at=1", "--set", "method.kill_on=1"]
+    fsdp += ["--set", "method.kill_at=1", "--set", "trainer.strategy=fsdp"]
+    codes, told = in_two_processes([*whole, "then", *ddp])
+    assert codes == [143, 143], told
+    assert "terminated at step 2; --resume goes on there" in told[0]
+    assert [p.name for p in (tmp_path / "ddp").glob("*.ckpt")] == ["step-00000002.ckpt"]
+    codes, told = in_two_processes([*ddp, "--resume", "then", *fsdp])
+    assert codes == [143, 143], told
+    assert_identical(final(tmp_path / "whole", 4), final(tmp_path / "ddp", 4))
+    first, second = (final(tmp_path / name, 2)["model"] for name in ("ddp", "fsdp"))
+    for name, tensor in first.items():
+        torch.testing.assert_close(tensor, second[name], rtol=1e-4, atol=1e-5, msg=name)
 
 
 def test_accumulated_batches_equal_the_whole_batch(values: dict[str, Any], tmp_path: Path) -> None:

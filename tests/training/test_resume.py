@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from runs import assert_identical, final
+from filelock import FileLock
+from runs import assert_identical, final, forked
 
-from cmmulti import registry
 from cmmulti.config import RunConfig
 from cmmulti.errors import UserError
 from cmmulti.training import checkpoint
+from cmmulti.training.callbacks import cost
 from cmmulti.training.callbacks.log_file import read
 from cmmulti.training.run import train
 
@@ -79,26 +80,45 @@ def test_kill_at_any_moment_and_resume(toy_values: dict[str, Any], toy_config: C
     assert_identical(final(whole, 60), final(run, 60))
 
 
-def test_a_polite_kill_saves_the_run(toy_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy: Any) -> None:
-    sets = ("method={name: plain}", "checkpoint.every_steps=100")
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_polite_kill_saves_the_run(
+    toy_config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str], accumulate: int
+) -> None:
+    """The step that is being made is finished and kept, with what it cost and what nobody had looked at yet."""
+    sets = ("checkpoint.every_steps=100", "preview.every_steps=0", f"trainer.accumulate={accumulate}")
     whole, run = tmp_path / "whole", tmp_path / "stopped"
-    train(toy_config(*sets), whole)
+    train(toy_config("method={name: plain, fail_at: [3]}", *sets), whole)
+    killed = toy_config("method={name: plain, fail_at: [3], kill_at: 4}", *sets)
+    with pytest.raises(SystemExit) as caught:
+        train(killed, run)
+    assert caught.value.code == 143
+    assert "terminated at step 5; --resume goes on there" in capsys.readouterr().err
+    assert [p.name for p in run.glob("*.ckpt")] == ["step-00000005.ckpt"]
+    assert final(run, 5)["nonfinite"] == 1
+    train(killed, run, resume=True)
+    assert_identical(final(whole), final(run))
+    assert [step for step, _ in cost.read(run / cost.COST)] == [5, 12]
+    assert sum(row["nonfinite"] for row in read(run / "log.csv")) == 1
+
+
+def test_a_polite_kill_of_a_whole_group_leaves_the_loaders_at_work(
+    toy_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy: Any
+) -> None:
     loss = toy.Plain.loss
 
-    def killed_at_step_5(method: Any, model: Any, x0: Any, condition: Any, progress: Any, randomness: Any) -> Any:
-        if progress.step == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
+    def killed_in_step_2(method: Any, model: Any, x0: Any, condition: Any, progress: Any, randomness: Any) -> Any:
+        if progress.step == 2:
+            subprocess.run(["kill", "-TERM", "0"], check=False)  # not os.kill: a loader takes its parent's for the end
+            time.sleep(0.5)
         return loss(method, model, x0, condition, progress, randomness)
 
-    monkeypatch.setattr(toy.Plain, "loss", killed_at_step_5)
-    with pytest.raises(SystemExit) as caught:
-        train(toy_config(*sets), run)
-    assert caught.value.code == 143
-    assert [p.name for p in run.glob("*.ckpt")] == ["step-00000006.ckpt"]
-    monkeypatch.undo()
-    monkeypatch.setattr(registry, "_entries", toy.entries(registry._entries))
-    train(toy_config(*sets), run, resume=True)
-    assert_identical(final(whole), final(run))
+    def job() -> None:
+        os.setsid()
+        train(toy_config("method={name: plain}", "data.workers=2", "trainer.max_steps=40"), tmp_path)
+
+    monkeypatch.setattr(toy.Plain, "loss", killed_in_step_2)
+    assert forked(job) == [143]
+    assert [p.name for p in tmp_path.glob("*.ckpt")] == ["step-00000003.ckpt"]
 
 
 def test_ctrl_c_is_an_interruption(toy_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy: Any) -> None:
@@ -124,6 +144,24 @@ def test_damaged_newest_checkpoint_falls_back_to_the_previous_one(
     assert "step-00000012.ckpt: damaged checkpoint (checksum" in told
     assert "step-00000008.ckpt: resuming at step 8" in told
     assert_identical(expected, final(run))
+
+
+def test_damaged_checkpoints_do_not_count_among_those_kept(toy_config: Config, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(toy_config("trainer.max_steps=8", "checkpoint.every_steps=2", "checkpoint.keep=2"), run)
+    flip_a_weight(run / "step-00000008.ckpt")
+    train(toy_config("trainer.max_steps=7", "checkpoint.every_steps=100", "checkpoint.keep=1"), run, resume=True)
+    assert [p.name for p in run.glob("*.ckpt")] == ["step-00000007.ckpt"]
+
+
+def test_checkpoints_are_counted_by_number(tmp_path: Path) -> None:
+    for step in (99_999_998, 99_999_999, 100_000_000):
+        state = {"format": checkpoint.FORMAT, "step": step, "model": {}}
+        checkpoint.save(state, tmp_path, keep=2)
+    assert {p.name for p in tmp_path.iterdir()} == {"step-99999999.ckpt", "step-100000000.ckpt"}
+    found = checkpoint.newest(tmp_path, print)
+    assert found is not None
+    assert found[1]["step"] == 100_000_000
 
 
 @pytest.mark.parametrize("cut", [0, 10, 3000])
@@ -163,6 +201,27 @@ def test_a_second_run_in_the_same_folder_is_refused(toy_config: Config, tmp_path
     train(toy_config("trainer.max_steps=1"), tmp_path / "run")
     with pytest.raises(UserError, match="already holds a run; add --resume"):
         train(toy_config("trainer.max_steps=1"), tmp_path / "run")
+
+
+def test_two_processes_do_not_train_in_one_folder(toy_config: Config, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(toy_config("trainer.max_steps=1"), run)
+    written_by_the_first = run / ".step-00000002-abc.ckpt"
+    written_by_the_first.touch()
+    with FileLock(run / ".lock"), pytest.raises(UserError, match="run: another process is training here; wait"):
+        train(toy_config("trainer.max_steps=2"), run, resume=True)
+    assert written_by_the_first.exists()
+    train(toy_config("trainer.max_steps=2"), run, resume=True)
+    assert not written_by_the_first.exists()
+
+
+def test_a_run_that_begins_again_measures_its_beginning_once(toy_config: Config, tmp_path: Path) -> None:
+    sets = ("trainer.max_steps=2", "validation={every_steps: 1, n: 4}")
+    train(toy_config(*sets), tmp_path)
+    for path in tmp_path.glob("*.ckpt"):
+        path.unlink()
+    train(toy_config(*sets), tmp_path, resume=True)
+    assert [row["step"] for row in read(tmp_path / "validation.csv")] == [0, 1, 2]
 
 
 def test_optimiser_restart_of_a_method_survives_resuming(toy_config: Config, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_the_folder_of_a_run(toy_config: Config, tmp_path: Path) -> None:
     with Image.open(run / "previews" / "step-00000012-2steps.png") as picture:
         assert picture.size == (8, 2)
     assert list((run / "tensorboard").glob("events*"))
-    assert not [p for p in run.iterdir() if p.name.startswith(".")]
+    assert [p.name for p in run.iterdir() if p.name.startswith(".")] == [".lock"]
 
 
 def test_only_the_newest_checkpoints_stay(toy_config: Config, tmp_path: Path) -> None:

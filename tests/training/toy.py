@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -110,11 +111,14 @@ class Labelled(ToyModality):
 
 class PlainSettings(MethodSettings):
     """``fail_at``: steps at which the second sample's loss is NaN, on process ``fail_on`` if that is given.
-    ``fail_back_at``: steps at which the loss is finite, but its gradient is not."""
+    ``fail_back_at``: steps at which the loss is finite, but its gradient is not. ``kill_at``: step in which process
+    ``kill_on`` is sent SIGTERM."""
 
     fail_at: int | tuple[int, ...] = -1
     fail_on: int | None = None
     fail_back_at: tuple[int, ...] = ()
+    kill_at: int = -1
+    kill_on: int = 0
     reset_at: int = -1
 
 
@@ -137,6 +141,8 @@ class Plain(Method):
         noise = torch.cos(7 * x0)
         error = (model.denoise(x0 + 0.5 * noise, sigma, condition) - x0).square().flatten(1).mean(1)
         settings, at = self.settings, self.settings.fail_at
+        if (progress.step, randomness.rank) == (settings.kill_at, settings.kill_on):
+            os.kill(os.getpid(), signal.SIGTERM)
         here = settings.fail_on is None or settings.fail_on == randomness.rank
         if here and progress.step in (at if isinstance(at, tuple) else (at,)):
             error = error * torch.where(torch.arange(len(x0)) == 1, torch.nan, 1.0)

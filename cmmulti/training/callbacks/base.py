@@ -35,3 +35,8 @@ class AfterStep(Callback):
 def is_due(module: TrainingModule, every: int) -> bool:
     """Every ``every`` steps and after the last one."""
     return module.step % every == 0 or module.step == module.config.trainer.max_steps
+
+
+def is_kept(module: TrainingModule, every: int) -> bool:
+    """Whether a run can go on from this step: where that is due, and after the last step before it is made to stop."""
+    return module.stopping or is_due(module, every)

@@ -9,7 +9,7 @@ from pytorch_lightning import Trainer
 
 from cmmulti.errors import UserError
 from cmmulti.files import replacing
-from cmmulti.training.callbacks.base import AfterStep, is_due
+from cmmulti.training.callbacks.base import AfterStep, is_kept
 from cmmulti.training.module import TrainingModule
 
 COST = "cost.csv"
@@ -35,7 +35,7 @@ class Cost(AfterStep):
         self._began = clock(module)
 
     def after_step(self, trainer: Trainer, module: TrainingModule) -> None:
-        if not is_due(module, module.config.checkpoint.every_steps) or not trainer.is_global_zero:
+        if not is_kept(module, module.config.checkpoint.every_steps) or not trainer.is_global_zero:
             return
         self._rows.append((module.step, self._spent + clock(module) - self._began))
         text = HEAD + "".join(f"{step},{seconds:.3f}\n" for step, seconds in self._rows)

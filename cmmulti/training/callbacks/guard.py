@@ -14,7 +14,7 @@ from pytorch_lightning import Trainer
 from torch import Tensor
 
 from cmmulti.errors import UserError
-from cmmulti.training.callbacks.base import AfterStep, is_due
+from cmmulti.training.callbacks.base import AfterStep, is_kept
 from cmmulti.training.callbacks.log_file import EDGES, RANGES
 from cmmulti.training.module import TrainingModule
 from cmmulti.training.order import Order
@@ -50,7 +50,7 @@ class FiniteGuard(AfterStep):
         config = module.config
         batches = module.recent[-config.trainer.accumulate :]
         self._kept.append(_Kept(module.step - 1, module.zeroed, batches))
-        if any(is_due(module, every) for every in (EVERY, config.log.every_steps, config.checkpoint.every_steps)):
+        if any(is_kept(module, every) for every in (EVERY, config.log.every_steps, config.checkpoint.every_steps)):
             self._look(trainer, module)
 
     def _look(self, trainer: Trainer, module: TrainingModule) -> None:

@@ -41,7 +41,8 @@ class Log(AfterStep):
         self._since = (module.step, time.perf_counter())
 
     def after_step(self, trainer: Trainer, module: TrainingModule) -> None:
-        if is_due(module, module.config.log.every_steps):
+        stopped = module.stopping and any(module.blamed)  # who goes on counts anew
+        if stopped or is_due(module, module.config.log.every_steps):
             self._log(trainer, module)
 
     def _log(self, trainer: Trainer, module: TrainingModule) -> None:

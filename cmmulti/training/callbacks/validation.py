@@ -40,7 +40,7 @@ class Validation(AfterStep):
         if trainer.is_global_zero:
             self._items = self._held_out(module)
             if self._items is not None:
-                self.file.begin(module.step)
+                self.file.begin(module.step or -1)  # the row of step 0 is made again
         if module.step == 0:
             self._measure(trainer, module)
 
