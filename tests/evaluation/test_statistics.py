@@ -7,6 +7,9 @@ import math
 import pytest
 import torch
 
+from cmmulti.evaluation.features import Features
+from cmmulti.evaluation.generation import SampleSet, Yardstick
+from cmmulti.evaluation.sets import RealSet
 from cmmulti.evaluation.statistics import bootstrap, frechet_distance, mean_interval, proportion
 
 
@@ -66,6 +69,42 @@ def test_bootstrap_covers_the_truth_about_as_often_as_it_says() -> None:
         _, low, high = bootstrap(lambda rows: float(rows.mean()), x, repeats=100, seed=seed)
         hits += low <= 1 <= high
     assert 82 <= hits <= 99
+
+
+def clusters(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ten separated groups of points, a row of each in turn, and their labels."""
+    labels = torch.arange(n) % 10
+    noise = torch.randn(n, 10, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return 10 * torch.eye(10, dtype=torch.float64)[labels] + noise, labels
+
+
+class AsTheyAre(Features):
+    name = hash = "none"
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def test_the_interval_of_samples_with_labels_in_turn_is_as_wide_as_independent_sets_differ() -> None:
+    real = RealSet(*clusters(400, 0))
+    yardstick = Yardstick(real, real[:100], real.x, real.x, AsTheyAre())
+    spread = 1.96 * float(torch.tensor([frechet_distance(real.x, clusters(100, seed)[0]) for seed in range(1, 31)]).std())
+    x, labels = clusters(100, 31)
+    found = SampleSet("model", x, x, labels, range(100), 1, 1, 0.0).measured(yardstick).frechet
+    assert spread / 2 < found.high - found.value < 3 * spread
+    drawn = yardstick.measure("held-out items", x, labels).frechet  # these may be of any class: their counts vary too
+    assert drawn.high - drawn.value > 5 * spread
+
+
+def test_a_group_of_few_rows_does_not_narrow_the_interval() -> None:
+    generator, halves = torch.Generator().manual_seed(0), []
+    for seed in range(30):
+        x = torch.randn(20, 1, generator=generator)
+        halves.append(bootstrap(lambda rows: float(rows.mean()) + 9, x, torch.arange(20) % 10, 60, seed))
+    widths = torch.tensor([each.high - each.value for each in halves])
+    assert float(widths.square().mean().sqrt()) == pytest.approx(1.96 / 20**0.5, rel=0.15)
+    single = bootstrap(lambda rows: float(rows.mean()) + 9, torch.randn(20, 1, generator=generator), torch.arange(20))
+    assert single.high > single.value
 
 
 def test_mean_interval_shrinks_with_the_root_of_n() -> None:
