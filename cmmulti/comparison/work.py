@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from cmmulti.comparison.budget import steps_of
+from cmmulti.comparison.check import source_of
 from cmmulti.comparison.plan import Cell, Entry
 from cmmulti.comparison.schema import TEACHER
 from cmmulti.comparison.state import Places, State
@@ -166,7 +167,7 @@ def _evaluate(places: Places, entry: Entry, model: str, config: RunConfig, comma
         data=config.data.root or Path(os.environ.get("CMMULTI_DATA") or "."),
         out=places.figures(entry.cell, entry.method),
         dataset=config.data.name,
-        data_option=[f"{key}={json.dumps(value)}" for key, value in asked.data_options.items()],
+        data_option=[f"{key}={json.dumps(value)}" for key, value in source_of(config, asked).options.items()],
         split=asked.split,
         n=asked.n,
         steps=steps,

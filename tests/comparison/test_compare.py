@@ -19,6 +19,8 @@ from filelock import FileLock
 from safetensors.torch import load_file
 
 from cmmulti.cli import main
+from cmmulti.evaluation.evaluate import evaluate
+from cmmulti.evaluation.request import Request
 from cmmulti.report import read_results
 
 Writer = Callable[..., Path]
@@ -84,6 +86,27 @@ def test_what_is_finished_is_not_done_again_and_another_config_is_refused(
     assert main([*words, "--set", "methods.ict.method.last=20"]) == 2
     assert "waves/ict was begun with another config: method.last = unset (now 20)" in capsys.readouterr().err
     assert main([*words, "--set", "cells.waves.title=Other"]) == 0
+
+
+@pytest.fixture
+def measurements(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
+    """Requests of the measurements that are made from now on; each is made as asked."""
+    made: list[Request] = []
+
+    def measure(request: Request, tell: Callable[[str], None]) -> Path | None:
+        made.append(request)
+        return evaluate(request, tell)
+
+    monkeypatch.setattr("cmmulti.comparison.work.evaluate", measure)
+    return made
+
+
+def test_models_are_measured_with_the_options_of_their_data(file: Writer, measurements: list[Request]) -> None:
+    methods = {"ict": {"method": {"name": "ict"}, "set": {"data": {"options": {"seed": 1, "crop": 8}}}}}
+    cells, quick = {"waves": {"config": "waves.yaml"}}, {"n": 16, "steps": [1], "classifier_steps": 5}
+    path = file(methods=methods, cells=cells, budget={"steps": 2}, evaluation={**quick, "data_options": {"crop": 16}})
+    assert main(["compare", str(path), "--out", "out"]) == 0
+    assert [request.source().options for request in measurements] == [{"seed": 1, "crop": 16}]
 
 
 def test_what_is_advised_where_a_config_changed_trains_that_model_anew(
