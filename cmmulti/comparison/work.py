@@ -86,12 +86,15 @@ def measure_teacher(places: Places, cell: Cell, command: str, tell: Tell) -> Fai
     """Figures of a teacher that was not trained here. Returns why there are none."""
     state, asked, failure = places.state(cell.name, TEACHER), _figures_of(cell), None
     state = state.model_copy(update={"identity": {"teacher": cell.teacher}, "failure": None})
+    threads = torch.get_num_threads()
     try:
         _evaluate(places, asked, str(cell.teacher), cell.methods[0].config(str(cell.teacher)), command, tell)
         state = state.model_copy(update={"evaluation": cell.evaluation.model_dump(mode="json")})
     except Exception as error:
         failure = _failure(places, asked, error, tell)
         state = state.model_copy(update={"failure": failure.reason})
+    finally:
+        torch.set_num_threads(threads)
     places.save(cell.name, TEACHER, state)
     return failure
 
@@ -155,6 +158,8 @@ def _measure(places: Places, entry: Entry, command: str, tell: Tell) -> None:
 def _evaluate(places: Places, entry: Entry, model: str, config: RunConfig, command: str, tell: Tell) -> None:
     """Figures as ``cmmulti evaluate`` makes them; those of a denoiser at 35 evaluations too, of a teacher there alone."""
     asked, steps = entry.evaluation, list(entry.evaluation.steps)
+    if config.trainer.threads:  # those of its training, which may have been in another process: seconds must compare
+        torch.set_num_threads(config.trainer.threads)
     pipeline = Pipeline.from_pretrained(model, _device(config))
     if entry.method == TEACHER and pipeline.model.role != "teacher":
         raise UserError(f"{model}: a {pipeline.model.role} model; expected a denoising teacher")

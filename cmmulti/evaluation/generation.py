@@ -23,6 +23,10 @@ TEACHER_STEPS = 18
 """Levels of Heun's method that cost 35 evaluations, as published figures of teachers do."""
 
 
+WARM = 64
+"""Most samples that are made before the clock runs."""
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How samples are made where that is not left to the models.
@@ -181,6 +185,12 @@ class SampleSet:
             nfe=self.nfe,
             seconds=self.seconds,
         )
+
+
+def warm_up(pipeline: Pipeline, n: int, steps: int, how: Sampling = THEIR_OWN) -> None:
+    """One batch of at most ``n`` that nobody times: what a first call sets up is no row's time."""
+    own = how.of(pipeline)
+    pipeline.generate(list(range(min(n, WARM))), pipeline.levels(steps), sampler=own.sampler, guidance=own.guidance)
 
 
 def generate(

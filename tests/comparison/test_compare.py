@@ -89,24 +89,38 @@ def test_what_is_finished_is_not_done_again_and_another_config_is_refused(
 
 
 @pytest.fixture
-def measurements(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
-    """Requests of the measurements that are made from now on; each is made as asked."""
-    made: list[Request] = []
+def measurements(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Request, int]]:
+    """Requests of the measurements that are made from now on, and on how many threads; each is made as asked."""
+    made: list[tuple[Request, int]] = []
 
     def measure(request: Request, tell: Callable[[str], None]) -> Path | None:
-        made.append(request)
+        made.append((request, torch.get_num_threads()))
         return evaluate(request, tell)
 
     monkeypatch.setattr("cmmulti.comparison.work.evaluate", measure)
     return made
 
 
-def test_models_are_measured_with_the_options_of_their_data(file: Writer, measurements: list[Request]) -> None:
+def test_models_are_measured_with_the_options_of_their_data(file: Writer, measurements: list[tuple[Request, int]]) -> None:
     methods = {"ict": {"method": {"name": "ict"}, "set": {"data": {"options": {"seed": 1, "crop": 8}}}}}
     cells, quick = {"waves": {"config": "waves.yaml"}}, {"n": 16, "steps": [1], "classifier_steps": 5}
     path = file(methods=methods, cells=cells, budget={"steps": 2}, evaluation={**quick, "data_options": {"crop": 16}})
     assert main(["compare", str(path), "--out", "out"]) == 0
-    assert [request.source().options for request in measurements] == [{"seed": 1, "crop": 16}]
+    assert [request.source().options for request, _ in measurements] == [{"seed": 1, "crop": 16}]
+
+
+def test_all_models_are_measured_on_as_many_threads_as_they_are_trained_on(
+    file: Writer, measurements: list[tuple[Request, int]]
+) -> None:
+    cells = {"waves": {"config": "waves.yaml", "set": {"trainer": {"threads": 1}}}}
+    quick = {"n": 16, "steps": [1], "classifier_steps": 5}
+    path = file(methods={"edm": {"method": {"name": "edm"}}}, cells=cells, budget={"steps": 2}, evaluation=quick)
+    words = ["compare", str(path), "--out", "out"]
+    torch.set_num_threads(2)
+    assert main(words) == 0
+    assert main([*words, "--set", "evaluation.seed=1", "--set", "cells.waves.teacher=out/models/waves/edm"]) == 0
+    assert [threads for _, threads in measurements] == [1, 1, 1]
+    assert torch.get_num_threads() == 2
 
 
 def test_what_is_advised_where_a_config_changed_trains_that_model_anew(
