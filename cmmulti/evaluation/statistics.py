@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
+from scipy.special import stdtrit
 from torch import Tensor
 
 Z95 = 1.959964
@@ -14,7 +15,7 @@ Z95 = 1.959964
 
 
 class Estimate(NamedTuple):
-    """A figure with its 95 % interval."""
+    """A figure with its 95 % interval, whose ends are NaN where nothing tells of it."""
 
     value: float
     low: float
@@ -88,8 +89,8 @@ def _redrawn(rows: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def mean_interval(values: Sequence[float]) -> Estimate:
-    """The mean of independent figures with its normal 95 % interval (no wider than nothing for a single one)."""
+    """The mean of independent figures with Student's 95 % interval; its ends are NaN for a single one, which tells none."""
     x = torch.tensor(values, dtype=torch.float64)
-    half = Z95 * float(x.std()) / math.sqrt(len(x)) if len(x) > 1 else 0.0
+    half = float(stdtrit(len(x) - 1, 0.975) * x.std()) / math.sqrt(len(x)) if len(x) > 1 else math.nan
     mean = float(x.mean())
     return Estimate(mean, mean - half, mean + half)

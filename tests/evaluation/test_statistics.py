@@ -11,6 +11,7 @@ from cmmulti.evaluation.features import Features
 from cmmulti.evaluation.generation import SampleSet, Yardstick
 from cmmulti.evaluation.sets import RealSet
 from cmmulti.evaluation.statistics import bootstrap, frechet_distance, mean_interval, proportion
+from cmmulti.evaluation.tables import with_interval
 
 
 def gaussian(n: int, mean: torch.Tensor, root: torch.Tensor, seed: int) -> torch.Tensor:
@@ -110,6 +111,18 @@ def test_a_group_of_few_rows_does_not_narrow_the_interval() -> None:
 def test_mean_interval_shrinks_with_the_root_of_n() -> None:
     few, many = mean_interval([1.0, 2.0] * 5), mean_interval([1.0, 2.0] * 500)
     assert few.value == many.value == 1.5
-    assert (few.high - few.low) / (many.high - many.low) == pytest.approx(10, rel=0.06)
-    assert mean_interval([3.0]) == (3.0, 3.0, 3.0)
-    assert not math.isnan(mean_interval([3.0]).low)
+    assert (few.high - few.low) / (many.high - many.low) == pytest.approx(10 * 2.262 / 1.962, rel=0.06)
+
+
+@pytest.mark.parametrize("n", [3, 12])
+def test_mean_interval_of_few_figures_covers_the_mean_as_often_as_it_says(n: int) -> None:
+    x = torch.randn(4000, n, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
+    found = [mean_interval(row) for row in x.tolist()]
+    assert 0.94 < sum(each.low <= 0 <= each.high for each in found) / len(found) < 0.96
+
+
+def test_a_single_figure_has_no_interval() -> None:
+    single = mean_interval([3.0])
+    assert math.isnan(single.low)
+    assert math.isnan(single.high)
+    assert with_interval(single) == "3"
