@@ -149,6 +149,35 @@ def test_items_that_are_no_samples_size_are_refused(file: Writer, capsys: pytest
     assert main(["compare", str(file(methods=methods, cells=cells, evaluation=evaluation)), "--dry-run"]) == 0
 
 
+def test_an_identity_holds_no_place(file: Writer) -> None:
+    for folder in ("teacher", "features"):
+        Path(folder).mkdir()
+    methods = {
+        "cd": {"method": {"name": "cd", "distance": {"name": "classifier", "path": "features"}}},
+        "both": {"method": {"name": "edm"}, "joint": ["waves", "swells"]},
+    }
+    cells = {name: {**cell, "teacher": "teacher"} for name, cell in TWO.items()}
+    path = file(methods=methods, cells=cells)
+    near, far = load_plan(path, [], Path("here")), load_plan(path.absolute(), [], Path("there"))
+    identities = [[entry.identity(cell) for cell, entry in plan.entries] for plan in (near, far)]
+    assert identities[0] == identities[1]
+    assert "here" not in str(identities)
+
+
+def test_the_network_of_a_distance_is_looked_for_beside_the_file(
+    file: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distance = {"name": "classifier", "path": "features"}
+    cells = {"waves": {"config": "waves.yaml", "teacher": {"config": "waves.yaml"}}}
+    path = file(methods={"cd": {"method": {"name": "cd", "distance": distance}}}, cells=cells)
+    (tmp_path / "features").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    entry = load_plan(path).cells[0].methods[0]
+    assert entry.config().method.settings["distance"]["path"] == str(tmp_path / "features")
+    assert entry.values["method"]["distance"] == distance
+
+
 def test_a_piece_of_another_name_takes_the_place_of_the_former() -> None:
     base = {"network": {"name": "unet", "channels": [8]}, "a": {"b": 1, "c": 2}}
     assert merged(base, {"network": {"name": "monai"}})["network"] == {"name": "monai"}
