@@ -90,6 +90,11 @@ def _check_evaluation(cell: Cell, config: RunConfig) -> None:
     modality = build_modality(config).measured(data_source(config))
     held_out = modality.dataset(source_of(config, asked), asked.split)
     if asked.task is None:
+        if len(held_out) and (shape := tuple(held_out.tensor(0, None).shape)) != modality.shape:
+            raise UserError(
+                f"evaluation: {shape} is the shape of an item of {config.data.name}, {modality.shape} that of a sample; "
+                f"expected evaluation.data_options that make them equal (the run's are {config.data.options})"
+            )
         for what, n in (("n", asked.n), (f"the {asked.split} part", len(held_out))):
             if n < FEWEST:
                 raise UserError(f"evaluation: {what} = {n}; expected at least {FEWEST} for figures with a meaning")
@@ -102,6 +107,6 @@ def _check_evaluation(cell: Cell, config: RunConfig) -> None:
 
 
 def source_of(config: RunConfig, asked: EvaluationConfig) -> DataSource:
-    """The data that an entry is measured on."""
-    options: dict[str, Any] = dict(asked.data_options)
+    """The data that an entry is measured on: those of its run, for other options would split the items otherwise."""
+    options: dict[str, Any] = {**config.data.options, **asked.data_options}
     return DataSource(name=config.data.name, root=config.data.root, options=options)

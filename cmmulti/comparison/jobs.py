@@ -58,5 +58,5 @@ def _entry(places: Places, cell: Cell, entry: Entry, command: str, tell: Tell) -
     needs: dict[str, Callable[[], bool]] = {}
     if isinstance(before, Entry):
         needs[before.name] = partial(places.trained, before)
-    lock = places.lock(entry.cell, entry.method)
-    return Job(entry.name, needs, lock, partial(done, places, entry), partial(work, places, cell, entry, command, tell))
+    is_done, do = partial(done, places, cell, entry), partial(work, places, cell, entry, command, tell)
+    return Job(entry.name, needs, places.lock(entry.cell, entry.method), is_done, do)

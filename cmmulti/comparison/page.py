@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cmmulti.comparison.plan import Cell, Plan
+from cmmulti.comparison.plan import Cell, Entry, Plan
 from cmmulti.comparison.state import FIGURES, Places
 from cmmulti.comparison.summary import Standing, cost_before, standings
 from cmmulti.evaluation.tables import FLOOR
@@ -18,6 +18,8 @@ HEADLINES = ("accuracy", "frechet_matched", "recall", "copied")
 RESULT = ("result", "error of result")
 """How the captions of a model's own answer to a task begin."""
 NAMES = {"frechet_matched": "Fréchet distance", "copied": "copies"}
+CLOCKS = {"cpu": "CPU time of the training process, all its threads together", "wall": "wall time of the steps on a GPU"}
+CHANCE = "Copies are about 1 % by chance, anything from 0.2 to 4 % where held-out items are fewer than 200."
 ARROWS = {"higher": " ↑", "lower": " ↓", "one": " → 1", "zero": " → 0", "none": ""}
 
 
@@ -32,6 +34,7 @@ def write_comparison(plan: Plan, places: Places, command: str) -> Path:
     ]
     pending = sum(each.status == "not yet" for cell in found.values() for each in cell)
     notes = [*failures, *([f"{pending} of the models are not there yet."] if pending else [])]
+    notes += [f"{cell.title}: {told}" for cell in plan.cells if (told := _hashes_text(found[cell.name]))]
     sections = [
         SectionRecord(
             title="Quality", text=_quality_text(plan), tables=[_quality(cell, found[cell.name]) for cell in plan.cells]
@@ -52,6 +55,18 @@ def write_comparison(plan: Plan, places: Places, command: str) -> Path:
     return write_page(places.out, results)
 
 
+def _hashes_text(found: Sequence[Standing]) -> str:
+    """What is wrong where figures of a cell were taken on different features; nothing where they compare."""
+    by_hash: dict[str, list[str]] = {}
+    for each in found:
+        if each.results is not None:
+            by_hash.setdefault(str(each.results.details.get("feature_hash")), []).append(each.method)
+    if len(by_hash) < 2:
+        return ""
+    groups = "; ".join(f"{_listed(methods)} ({hash_})" for hash_, methods in by_hash.items())
+    return f"figures on different features do not compare: {groups}. What of {FIGURES}/ is removed is measured anew."
+
+
 def _quality_text(plan: Plan) -> str:
     splits = sorted({cell.evaluation.split for cell in plan.cells})
     asked: dict[tuple[int, ...], list[str]] = {}
@@ -61,12 +76,13 @@ def _quality_text(plan: Plan) -> str:
         f"{_listed([str(s) for s in numbers])} steps" + (f" ({_listed(titles)})" if len(asked) > 1 else "")
         for numbers, titles in asked.items()
     )
+    floor = f"{FLOOR} {CHANCE}" if any(cell.evaluation.task is None for cell in plan.cells) else ""
     return (
         f"Every method had the same budget, {plan.config.budget.told}. Measured on the {' and '.join(splits)} split. "
         f"Several numbers in a place are for {steps}, which are as many network evaluations unless a table below says "
         "more; a denoiser's last number, and a teacher's only one, are for 35 of them. "
-        f"↑: higher is better, ↓: lower. {FLOOR}"
-    )
+        f"↑: higher is better, ↓: lower. {floor}"
+    ).rstrip()
 
 
 def _quality(cell: Cell, found: Sequence[Standing]) -> Table:
@@ -117,14 +133,17 @@ def _floor(found: Sequence[Standing], key: str) -> str:
 def _cost_text(plan: Plan, found: dict[str, list[Standing]]) -> str:
     told = []
     for cell in plan.cells:
-        own = {entry.method for entry in cell.methods if not entry.joint}
-        states = [each.state for each in found[cell.name] if each.method in own and each.state.parameters]
+        own = {entry.method: entry for entry in cell.methods if not entry.joint}
+        known = [each for each in found[cell.name] if each.method in own and each.state.parameters]
+        states = [each.state for each in known]
         if not states:
             continue
         sizes, batches = sorted({s.parameters or 0 for s in states}), sorted({s.batch_size or 0 for s in states})
         equal = len(sizes) == 1
         weights = f"{sizes[0]:,} parameters each" if equal else f"{sizes[0]:,} to {sizes[-1]:,} parameters"
         order = "the same examples in the same order" if len(batches) == 1 else "the same order, cut into other batches"
+        if not _same_data([own[each.method] for each in known]):
+            order = "not all the same examples, since their data sections differ"
         told.append(f"{cell.title}: {weights.replace(',', ' ')}, {order} (seed {plan.config.seed}, batches of "
                     f"{_listed([str(b) for b in batches])}).")  # fmt: skip
     for cell in plan.cells:
@@ -134,11 +153,18 @@ def _cost_text(plan: Plan, found: dict[str, list[Standing]]) -> str:
             told.append(
                 f"{entry.method} is one model{weights} for {_listed(entry.joint)}, with the budget of as many models."
             )
-    clocks = {each.state.clock for cell in found.values() for each in cell}
-    how = "CPU time of the training process, all its threads together" if clocks == {"cpu"} else "time of the steps"
+    clocks = {each.state.clock for cell in found.values() for each in cell if each.state.seconds is not None}
+    how = " or ".join(CLOCKS[clock] for clock in CLOCKS if clock in clocks or not clocks)
+    apart = " The two do not compare, and have no sum." if len(clocks) > 1 else ""
     return "\n\n".join(
-        [f"Minutes are compute: {how}; those of a teacher come on top for a method that is made from it.", *told]
+        [f"Minutes are compute: {how}; those of a teacher come on top for a method that is made from it.{apart}", *told]
     )
+
+
+def _same_data(entries: Sequence[Entry]) -> bool:
+    """Whether all see the same items: their data sections agree but for places, loading and the size of a batch."""
+    sections = [e.config().data.model_dump(exclude={"root", "workers", "batch_size"}) for e in entries]
+    return all(section == sections[0] for section in sections)
 
 
 def _costs(plan: Plan, places: Places, found: dict[str, list[Standing]]) -> Table:
@@ -149,8 +175,8 @@ def _costs(plan: Plan, places: Places, found: dict[str, list[Standing]]) -> Tabl
             before, told = (None, "") if entry is None else cost_before(places, cell, entry)
             turns = max(1, len(entry.joint)) if entry is not None else 1
             rows.append([f"{cell.title}: {each.method}", each.status, *_cost_cells(each, before, told, turns)])
-    columns = ["", "status", "steps", "examples seen", "minutes", "made from", "minutes in all", "seconds a sample"]
-    return Table(columns=columns, rows=rows)
+    columns = ["", "status", "steps", "examples seen", "minutes", "clock", "made from", "minutes in all"]
+    return Table(columns=[*columns, "seconds a sample"], rows=rows)
 
 
 def _cost_cells(each: Standing, before: float | None, told: str, turns: int) -> list[str]:
@@ -158,10 +184,10 @@ def _cost_cells(each: Standing, before: float | None, told: str, turns: int) -> 
     take turns in its steps."""
     state = each.state
     if state.seconds is None or state.steps is None:
-        return ["", "", "", told, "", _numbers(each, "seconds") if each.status == "done" else ""]
+        return ["", "", "", "", told, "", _numbers(each, "seconds") if each.status == "done" else ""]
     whole = "unknown" if before is None else f"{(state.seconds + before) / 60:.1f}"
     seen = f"{state.steps // turns * (state.batch_size or 0)}"
-    return [f"{state.steps}", seen, f"{state.seconds / 60:.1f}", told, whole, _numbers(each, "seconds")]
+    return [f"{state.steps}", seen, f"{state.seconds / 60:.1f}", state.clock, told, whole, _numbers(each, "seconds")]
 
 
 def _cell_sections(cell: Cell, found: Sequence[Standing]) -> list[SectionRecord]:

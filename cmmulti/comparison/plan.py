@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ class Entry:
         values: its run config but for ``init`` and ``teacher``. budget: None trains it as the config says.
         evaluation: how it is measured. parent: the entry of its cell that it is made from (``teacher``, or an earlier
             method), None for none. starts: whether it begins with the parent's weights. distils: whether its method is
-            told the parent as its teacher. joint: the cells that share a model, trained in the first.
+            told the parent as its teacher. joint: the cells that share a model, trained in the first. folder: of the
+            comparison's file, from which ``method.distance.path`` is looked for first.
     """
 
     cell: str
@@ -43,6 +45,7 @@ class Entry:
     starts: bool = False
     distils: bool = False
     joint: tuple[str, ...] = ()
+    folder: Path = Path()
 
     @property
     def name(self) -> str:
@@ -59,7 +62,7 @@ class Entry:
 
     def config(self, parent: Path | str | None = None, steps: int | None = None) -> RunConfig:
         """The resolved run. ``parent``: where its model lies; ``steps``: what a budget of minutes came to."""
-        values = merged(self.values, {"init": str(parent)} if self.starts else {})
+        values = merged(self._placed(), {"init": str(parent)} if self.starts else {})
         if self.distils:
             values["teacher"] = str(parent)
         steps = steps or (None if self.budget is None else self.budget.steps)
@@ -71,19 +74,37 @@ class Entry:
         every = max(1, config.trainer.max_steps // CHECKPOINTS)
         return config.model_copy(update={"checkpoint": config.checkpoint.model_copy(update={"every_steps": every})})
 
+    def _placed(self) -> dict[str, Any]:
+        """The values with the network that a distance asks for, found beside the comparison's file where it is there."""
+        distance = dict(self.values["method"]).get("distance")
+        path = distance.get("path") if isinstance(distance, dict) else None
+        if not isinstance(path, str) or not (beside := self.folder / path).exists():
+            return self.values
+        return merged(self.values, {"method": {"distance": {"path": str(beside)}}})
+
     def identity(self, cell: Cell) -> dict[str, Any]:
         """All that decides the weights; where the data lie does not. A finished entry is kept while this is the same."""
         run = {k: v for k, v in self.values.items() if k not in ("log", "preview", "validation")}
-        run["data"] = {k: v for k, v in dict(run.get("data") or {}).items() if k not in ("root", "workers")}
+        run["data"] = _without_places(run.get("data"))
+        if "joint" in run:
+            run["joint"] = {name: {**part, "data": _without_places(part["data"])} for name, part in run["joint"].items()}
         told: dict[str, Any] = {"run": run, "budget": None if self.budget is None else self.budget.model_dump(mode="json")}
         told |= {"starts": self.starts, "distils": self.distils, "parent": self.parent}
         parent = cell.parent_of(self)
-        return told | {"made from": parent.identity(cell) if isinstance(parent, Entry) else parent}
+        return told | {"made from": parent.identity(cell) if isinstance(parent, Entry) else parent and cell.written}
+
+
+def _without_places(data: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A ``data:`` section without what one machine alone knows."""
+    return {k: v for k, v in dict(data or {}).items() if k not in ("root", "workers")}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One data set: its teacher, a folder or name or one to train, and an entry per method."""
+    """One data set: its teacher, a folder or name or one to train, and an entry per method.
+
+    ``written``: a teacher's folder as the file of the comparison names it, however that file itself was named.
+    """
 
     name: str
     title: str
@@ -91,6 +112,7 @@ class Cell:
     teacher: Entry | str | None
     methods: list[Entry]
     evaluation: EvaluationConfig
+    written: str = ""
 
     @property
     def entries(self) -> list[Entry]:

@@ -100,7 +100,8 @@ class _Reader:
             if entry is not None and entry.parent == TEACHER and cell.teacher is None and not joint:
                 self.wrong.append(f"cells.{name}: method {method} wants a teacher; expected cells.{name}.teacher")
             entries += [entry] if entry is not None else []
-        return Cell(name, cell.title or name, cell.config, teacher, entries, evaluation)
+        written = cell.teacher if isinstance(cell.teacher, str) else ""
+        return Cell(name, cell.title or name, cell.config, teacher, entries, evaluation, written)
 
     def _joint(self, settings: MethodConfig | None) -> tuple[str, ...]:
         """The cells that share a method's model, in the order of the file; none where each has its own."""
@@ -130,7 +131,7 @@ class _Reader:
             known = ", ".join(["scratch", *allowed])
             why = " (a joint model starts from a joint one of the same cells)" if joint else " (or a method above it)"
             self.wrong.append(f"methods.{name}.start = {start!r}: expected one of {known}{why}")
-        return Entry(cell, name, values, budget, evaluation, parent, start != "scratch", needs, joint)
+        return Entry(cell, name, values, budget, evaluation, parent, start != "scratch", needs, joint, self.folder)
 
     def _run_values(self, cell: str, method: str, settings: MethodConfig) -> dict[str, Any]:
         """A cell's run config with what the method and the cell want changed."""
@@ -169,7 +170,7 @@ class _Reader:
             return None
         if role != "teacher":
             self.wrong.append(f"{where}: method {config.method.name} makes a {role} model; expected a denoising teacher")
-        return Entry(cell, TEACHER, values, budget, evaluation)
+        return Entry(cell, TEACHER, values, budget, evaluation, folder=self.folder)
 
     def _seeded(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """With the comparison's seed and the folder of the data."""

@@ -48,7 +48,7 @@ class EvaluationConfig(Section):
 
     ``split`` is ``val`` unless said otherwise: what is chosen by a comparison must not have been chosen on test items.
     ``steps``: numbers of steps. ``task``, ``options``: an edit or a reconstruction instead of free samples; ``n`` is then
-    the number of cases. ``data_options``: of the data set, while measuring.
+    the number of cases. ``data_options``: of the data set, on top of the run's own.
     """
 
     n: int = Field(default=500, ge=1)

@@ -110,6 +110,11 @@ def changed(places: Places, cell: Cell, entry: Entry) -> list[str]:
     return told + (["the model that it is made from"] if former.get("made from") != now["made from"] else [])
 
 
+def begun_otherwise(what: list[str]) -> str:
+    """What :func:`changed` found, in words that follow a model's name."""
+    return f"was begun with another config: {', '.join(what)}"
+
+
 def traces(places: Places, entry: Entry) -> list[Path]:
     """What is to be removed for a model to be made anew. A joint one's run is named in its first cell."""
     own = [places.state_file(entry.cell, entry.method), places.model(entry)]

@@ -10,7 +10,7 @@ from typing import Any
 
 from cmmulti.comparison.plan import Cell, Entry, Plan
 from cmmulti.comparison.schema import TEACHER
-from cmmulti.comparison.state import Places, State
+from cmmulti.comparison.state import Places, State, begun_otherwise, changed
 from cmmulti.pipeline.folder import CARD, model_folder
 from cmmulti.report.results import RESULTS, Results, package_version, read_results, write_text
 
@@ -44,7 +44,13 @@ class Standing:
 def standings(places: Places, cell: Cell) -> list[Standing]:
     """The methods of a cell in order, and its teacher last where there is one."""
     names = [entry.method for entry in cell.methods] + ([TEACHER] if cell.teacher is not None else [])
-    return [_standing(places, cell, name) for name in names]
+    others = {entry.method: what for entry in cell.entries if (what := changed(places, cell, entry))}
+    return [
+        Standing(name, State(failure=begun_otherwise(others[name])), None)
+        if name in others
+        else _standing(places, cell, name)
+        for name in names
+    ]
 
 
 def _standing(places: Places, cell: Cell, method: str) -> Standing:
@@ -64,7 +70,8 @@ def floor_of(found: list[Standing]) -> list[dict[str, Any]]:
 def cost_before(places: Places, cell: Cell, entry: Entry) -> tuple[float | None, str]:
     """Seconds of compute that went into what an entry is made from, and in words.
 
-    The seconds are None where they are not known here: of a model that was there before its card speaks.
+    The seconds are None where they are not known here: of a model that was there before its card speaks, and those of
+    another clock are no part of a sum.
     """
     parent = cell.parent_of(entry)
     if parent is None:
@@ -73,9 +80,12 @@ def cost_before(places: Places, cell: Cell, entry: Entry) -> tuple[float | None,
         card = model_folder(parent) / CARD
         found = CARD_TIME.search(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else None
         return None, f"{Path(parent).name}, {found.group(1) if found else 'unknown'}"
-    own, before = places.state(cell.name, parent.method).seconds, cost_before(places, cell, parent)[0]
+    source, state = places.state(cell.name, parent.method), places.state(cell.name, entry.method)
+    own, before = source.seconds, cost_before(places, cell, parent)[0]
     if own is None or before is None:
         return None, f"{parent.method}, unknown"
+    if state.seconds is not None and state.clock != source.clock:
+        return None, f"{parent.method}, {(own + before) / 60:.1f} minutes ({source.clock})"
     return own + before, f"{parent.method}, {(own + before) / 60:.1f} minutes"
 
 

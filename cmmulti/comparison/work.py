@@ -13,17 +13,20 @@ from typing import Any
 import torch
 
 from cmmulti.comparison.budget import steps_of
+from cmmulti.comparison.check import source_of
 from cmmulti.comparison.plan import Cell, Entry
 from cmmulti.comparison.schema import TEACHER
-from cmmulti.comparison.state import Places, State
-from cmmulti.config import RunConfig
+from cmmulti.comparison.state import Places, State, begun_otherwise, changed
+from cmmulti.config import RunConfig, read_yaml, to_yaml
 from cmmulti.errors import UserError, users_fault
 from cmmulti.evaluation.evaluate import evaluate
 from cmmulti.evaluation.generation import TEACHER_STEPS, THEIR_OWN
 from cmmulti.evaluation.request import Request
+from cmmulti.files import replacing
 from cmmulti.pipeline import Pipeline
 from cmmulti.training.callbacks.cost import COST, read
 from cmmulti.training.export import export, read_run
+from cmmulti.training.folder import CONFIG
 from cmmulti.training.run import train
 
 TEACHER_EVALUATIONS = 2 * TEACHER_STEPS - 1
@@ -40,10 +43,11 @@ class Failure:
     bug: bool
 
 
-def done(places: Places, entry: Entry) -> bool:
+def done(places: Places, cell: Cell, entry: Entry) -> bool:
     """Whether nothing is left to do for an entry."""
     state = places.state(entry.cell, entry.method)
-    return state.failure is None and places.trained(entry) and places.measured(entry, state)
+    whole = state.failure is None and places.trained(entry) and places.measured(entry, state)
+    return whole and not changed(places, cell, entry)
 
 
 def trained_parent(places: Places, cell: Cell, entry: Entry) -> Path | str | None:
@@ -51,11 +55,16 @@ def trained_parent(places: Places, cell: Cell, entry: Entry) -> Path | str | Non
     parent = cell.parent_of(entry)
     if not isinstance(parent, Entry):
         return parent
-    return places.model(parent) if places.trained(parent) else None
+    return places.model(parent) if places.trained(parent) and not changed(places, cell, parent) else None
 
 
 def work(places: Places, cell: Cell, entry: Entry, command: str, tell: Tell) -> Failure | None:
-    """Do what is left of an entry. Returns why it failed, None where it did not; the others are not concerned."""
+    """Do what is left of an entry. Returns why it failed, None where it did not; the others are not concerned.
+
+    What another process began meanwhile with another config is left as it is.
+    """
+    if what := changed(places, cell, entry):
+        return _failure(places, entry, UserError(begun_otherwise(what)), tell)
     state = places.state(entry.cell, entry.method)
     state = state.model_copy(update={"identity": entry.identity(cell), "failure": None})
     threads, failure = torch.get_num_threads(), None
@@ -65,6 +74,9 @@ def work(places: Places, cell: Cell, entry: Entry, command: str, tell: Tell) -> 
         elif state.seconds is None:  # its state was removed; the run still knows
             state = state.model_copy(update=_cost(places, entry))
         if not places.measured(entry, state):
+            # Figures that are half replaced are not those of the former evaluation.
+            state = state.model_copy(update={"evaluation": None})
+            places.save(entry.cell, entry.method, state)
             _measure(places, entry, command, tell)
             state = state.model_copy(update={"evaluation": entry.evaluation.model_dump(mode="json")})
     except Exception as error:  # one entry's failure, a bug included, must not cost the others
@@ -84,13 +96,17 @@ def teacher_measured(places: Places, cell: Cell) -> bool:
 def measure_teacher(places: Places, cell: Cell, command: str, tell: Tell) -> Failure | None:
     """Figures of a teacher that was not trained here. Returns why there are none."""
     state, asked, failure = places.state(cell.name, TEACHER), _figures_of(cell), None
-    state = state.model_copy(update={"identity": {"teacher": cell.teacher}, "failure": None})
+    state = state.model_copy(update={"identity": {"teacher": cell.teacher}, "evaluation": None, "failure": None})
+    places.save(cell.name, TEACHER, state)
+    threads = torch.get_num_threads()
     try:
         _evaluate(places, asked, str(cell.teacher), cell.methods[0].config(str(cell.teacher)), command, tell)
         state = state.model_copy(update={"evaluation": cell.evaluation.model_dump(mode="json")})
     except Exception as error:
         failure = _failure(places, asked, error, tell)
         state = state.model_copy(update={"failure": failure.reason})
+    finally:
+        torch.set_num_threads(threads)
     places.save(cell.name, TEACHER, state)
     return failure
 
@@ -102,7 +118,7 @@ def _figures_of(cell: Cell) -> Entry:
 
 def _train(places: Places, cell: Cell, entry: Entry, state: State, command: str, tell: Tell) -> State:
     if entry.home != cell.name:
-        return _share(places, entry, state)
+        return _share(places, cell, entry, state)
     parent = trained_parent(places, cell, entry)
     if entry.parent is not None and parent is None:
         raise UserError(f"{cell.name}/{entry.parent}, which it is made from, has no model")
@@ -112,6 +128,8 @@ def _train(places: Places, cell: Cell, entry: Entry, state: State, command: str,
         state = state.model_copy(update={"steps": steps_of(entry.config(parent), entry.budget.minutes, scratch)})
         tell(f"{entry.name}: {entry.budget.told} are {state.steps} steps")
     config = entry.config(parent, state.steps)
+    if places.state(entry.cell, entry.method).identity:
+        _found_again(run, config)
     state = state.model_copy(update={"steps": config.trainer.max_steps, "batch_size": entry.here(config).data.batch_size})
     places.save(entry.cell, entry.method, state)
     tell(f"{entry.name}: {config.trainer.max_steps} steps")
@@ -120,6 +138,16 @@ def _train(places: Places, cell: Cell, entry: Entry, state: State, command: str,
     places.save(entry.cell, entry.method, state)
     export(run, places.model(entry))
     return state
+
+
+def _found_again(run: Path, config: RunConfig) -> None:
+    """Tell a run where what it is made from lies now: the same models, though ``--out`` may be spelled otherwise."""
+    if not (run / CONFIG).is_file():
+        return
+    stored, now = read_yaml(run / CONFIG), {"init": config.init, "teacher": config.teacher}
+    if stored != (moved := {**stored, **now}):
+        with replacing(run / CONFIG) as part:
+            part.write_text(to_yaml(moved), encoding="utf-8")
 
 
 def _cost(places: Places, entry: Entry) -> dict[str, Any]:
@@ -137,10 +165,10 @@ def _cost(places: Places, entry: Entry) -> dict[str, Any]:
     }
 
 
-def _share(places: Places, entry: Entry, state: State) -> State:
+def _share(places: Places, cell: Cell, entry: Entry, state: State) -> State:
     """A further cell of a joint model: exported from the run in its first cell, whose cost is said again."""
     home = replace(entry, cell=entry.home)
-    if not places.trained(home):
+    if not places.trained(home) or changed(places, cell, home):
         raise UserError(f"{home.name}, which it is part of, has no model")
     export(places.run(entry), places.model(entry), modality=entry.cell)
     return state.model_copy(update=_cost(places, entry))
@@ -154,6 +182,8 @@ def _measure(places: Places, entry: Entry, command: str, tell: Tell) -> None:
 def _evaluate(places: Places, entry: Entry, model: str, config: RunConfig, command: str, tell: Tell) -> None:
     """Figures as ``cmmulti evaluate`` makes them; those of a denoiser at 35 evaluations too, of a teacher there alone."""
     asked, steps = entry.evaluation, list(entry.evaluation.steps)
+    if config.trainer.threads:  # those of its training, which may have been in another process: seconds must compare
+        torch.set_num_threads(config.trainer.threads)
     pipeline = Pipeline.from_pretrained(model, _device(config))
     if entry.method == TEACHER and pipeline.model.role != "teacher":
         raise UserError(f"{model}: a {pipeline.model.role} model; expected a denoising teacher")
@@ -166,7 +196,7 @@ def _evaluate(places: Places, entry: Entry, model: str, config: RunConfig, comma
         data=config.data.root or Path(os.environ.get("CMMULTI_DATA") or "."),
         out=places.figures(entry.cell, entry.method),
         dataset=config.data.name,
-        data_option=[f"{key}={json.dumps(value)}" for key, value in asked.data_options.items()],
+        data_option=[f"{key}={json.dumps(value)}" for key, value in source_of(config, asked).options.items()],
         split=asked.split,
         n=asked.n,
         steps=steps,

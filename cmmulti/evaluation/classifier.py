@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from safetensors.torch import save
 from torch import nn
 from torch.nn import functional as F
@@ -64,11 +65,14 @@ def cached_classifier(folder: Path, identity: dict[str, Any], data: RealSet, cla
     path = folder / f"classifier-{identity['dataset']}-{name}.safetensors"
     if path.is_file():
         return _read(path, tuple(data.x.shape[1:]), classes)
-    model = train_classifier(data, classes, how)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as part:
-            part.write_bytes(save(model.state_dict()))
+        with FileLock(path.with_suffix(".lock")):  # of two processes one trains and the other waits, to have the same
+            if path.is_file():
+                return _read(path, tuple(data.x.shape[1:]), classes)
+            model = train_classifier(data, classes, how)
+            with replacing(path) as part:
+                part.write_bytes(save(model.state_dict()))
     except OSError as error:
         raise UserError(f"{path}: cannot write the classifier ({error.strerror or error})") from error
     return model

@@ -23,6 +23,10 @@ TEACHER_STEPS = 18
 """Levels of Heun's method that cost 35 evaluations, as published figures of teachers do."""
 
 
+WARM = 64
+"""Most samples that are made before the clock runs."""
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How samples are made where that is not left to the models.
@@ -109,13 +113,20 @@ class Yardstick:
         )
 
     def measure(
-        self, name: str, x: Tensor, labels: Tensor | None, model_space: Tensor | None = None, **cost: Any
+        self,
+        name: str,
+        x: Tensor,
+        labels: Tensor | None,
+        model_space: Tensor | None = None,
+        in_turn: bool = False,
+        **cost: Any,
     ) -> Figures:
         """Figures of one set.
 
         Args:
             x: (n, C, *spatial) as the features are to see it. labels: (n,) what was asked for, or None.
             model_space: the tensors as the model made them, where copies of training tensors are to be looked for.
+            in_turn: whether the numbers per label were chosen, as those of samples are; those of real items were drawn.
         """
         features, real = self.features(x), self._real
         if not bool(features.isfinite().all()):
@@ -131,7 +142,7 @@ class Yardstick:
             name=name,
             n=len(x),
             matched=len(parts[0]),
-            frechet=bootstrap(lambda f: frechet_distance(real, f), features),
+            frechet=bootstrap(lambda f: frechet_distance(real, f), features, labels if in_turn else None),
             frechet_matched=_mean([frechet_distance(real, part) for part in parts]),
             precision=_mean([s.precision for s in shares]),
             recall=_mean([s.recall for s in shares]),
@@ -165,8 +176,21 @@ class SampleSet:
 
     def measured(self, yardstick: Yardstick) -> Figures:
         return yardstick.measure(
-            self.name, self.shown, self.labels, self.x, steps=self.steps, nfe=self.nfe, seconds=self.seconds
+            self.name,
+            self.shown,
+            self.labels,
+            self.x,
+            in_turn=True,
+            steps=self.steps,
+            nfe=self.nfe,
+            seconds=self.seconds,
         )
+
+
+def warm_up(pipeline: Pipeline, n: int, steps: int, how: Sampling = THEIR_OWN) -> None:
+    """One batch of at most ``n`` that nobody times: what a first call sets up is no row's time."""
+    own = how.of(pipeline)
+    pipeline.generate(list(range(min(n, WARM))), pipeline.levels(steps), sampler=own.sampler, guidance=own.guidance)
 
 
 def generate(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
+from scipy.special import stdtrit
 from torch import Tensor
 
 Z95 = 1.959964
@@ -14,7 +15,7 @@ Z95 = 1.959964
 
 
 class Estimate(NamedTuple):
-    """A figure with its 95 % interval."""
+    """A figure with its 95 % interval, whose ends are NaN where nothing tells of it."""
 
     value: float
     low: float
@@ -61,21 +62,35 @@ def proportion(successes: int, n: int) -> Estimate:
     return Estimate(share, max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale))
 
 
-def bootstrap(statistic: Callable[[Tensor], float], x: Tensor, repeats: int = 200, seed: int = 0) -> Estimate:
+def bootstrap(
+    statistic: Callable[[Tensor], float], x: Tensor, labels: Tensor | None = None, repeats: int = 200, seed: int = 0
+) -> Estimate:
     """``statistic(x)`` with the normal 95 % interval of the bootstrap's standard error, rows drawn with replacement.
 
     Of the draws only their spread is used: drawing rows twice biases a distance upwards once more. It is cut at 0.
+
+    Args:
+        labels: (n,) of rows whose numbers per label were chosen, not drawn: every draw keeps them, for numbers that vary
+            would be most of its spread. None, or as many labels as rows: any row takes the place of any other.
     """
     generator = torch.Generator().manual_seed(seed)
-    value = statistic(x)
-    draws = [statistic(x[torch.randint(len(x), (len(x),), generator=generator)]) for _ in range(repeats)]
-    half = Z95 * float(torch.tensor(draws, dtype=torch.float64).std())
+    value, rows = statistic(x), torch.arange(len(x))
+    groups = [rows] if labels is None else [rows[labels == label] for label in labels.unique()]
+    groups = groups if len(groups) < len(x) else [rows]
+    draws = [statistic(x[torch.cat([_redrawn(group, generator) for group in groups])]) for _ in range(repeats)]
+    # Around its own mean a group of m varies by (m - 1) / m of what it should.
+    short = math.sqrt(len(x) / (len(x) - len(groups)))
+    half = Z95 * short * float(torch.tensor(draws, dtype=torch.float64).std())
     return Estimate(value, max(0.0, value - half), value + half)
 
 
+def _redrawn(rows: Tensor, generator: torch.Generator) -> Tensor:
+    return rows[torch.randint(len(rows), (len(rows),), generator=generator)]
+
+
 def mean_interval(values: Sequence[float]) -> Estimate:
-    """The mean of independent figures with its normal 95 % interval (no wider than nothing for a single one)."""
+    """The mean of independent figures with Student's 95 % interval; its ends are NaN for a single one, which tells none."""
     x = torch.tensor(values, dtype=torch.float64)
-    half = Z95 * float(x.std()) / math.sqrt(len(x)) if len(x) > 1 else 0.0
+    half = float(stdtrit(len(x) - 1, 0.975) * x.std()) / math.sqrt(len(x)) if len(x) > 1 else math.nan
     mean = float(x.mean())
     return Estimate(mean, mean - half, mean + half)

@@ -10,7 +10,7 @@ from typing import Any
 from cmmulti.errors import UserError
 from cmmulti.evaluation.classifier import Training, cached_classifier
 from cmmulti.evaluation.features import ClassifierFeatures, Features, PrincipalComponents
-from cmmulti.evaluation.generation import THEIR_OWN, Figures, SampleSet, Sampling, Yardstick, generate
+from cmmulti.evaluation.generation import THEIR_OWN, Figures, SampleSet, Sampling, Yardstick, generate, warm_up
 from cmmulti.evaluation.sets import RealSet, draw, needs_round_trip, round_trip
 from cmmulti.evaluation.statistics import Estimate, proportion
 from cmmulti.modality import DataSource, Modality, Split, TrainingSet
@@ -85,6 +85,7 @@ def study(
     data = real_data(modality, source, split, n, bool(models[0][1].config.classes))
     sets = []
     for name, pipeline, steps in models:
+        warm_up(pipeline, n, min(steps), how)
         for s in steps:
             tell(f"sampling {n} with {name} in {s} step{'s' * (s > 1)}")
             sets.append(generate(name, pipeline, n, s, seed, data.through, how))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from cmmulti.evaluation.generation import Figures, SampleSet
@@ -108,9 +109,11 @@ def nearest_media(modality: Modality, result: Study, samples: SampleSet) -> list
 
 
 def with_interval(value: Estimate | None, digits: int = 4) -> str:
-    """``value (low to high)``, or nothing."""
+    """``value (low to high)``, the value alone where it has no interval, or nothing."""
     if value is None:
         return ""
+    if not math.isfinite(value.low):
+        return f"{value.value:.{digits}g}"
     return f"{value.value:.{digits}g} ({value.low:.{digits}g} to {value.high:.{digits}g})"
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
 
-from evaluation_toys import Fill, WaveModality, Waves
+from evaluation_toys import LENGTH, Fill, WaveModality, Waves
 
 from cmmulti import registry
 from cmmulti.errors import UserError
@@ -41,7 +41,18 @@ class Shown(WaveModality):
     def dataset(self, source: DataSource, split: Split) -> Waves:
         if source.name not in ("waves", "swells"):
             raise UserError(f"data.name = {source.name!r}: expected 'waves' or 'swells'")
-        return Waves(split)
+        return Cut(split, source.options.get("crop", LENGTH))
+
+
+class Cut(Waves):
+    """The beginnings of waves."""
+
+    def __init__(self, split: Split, length: int) -> None:
+        super().__init__(split)
+        self.length = length
+
+    def tensor(self, index: int, generator: torch.Generator | None) -> Tensor:
+        return super().tensor(index, generator)[..., : self.length]
 
 
 class Fails(EDM):

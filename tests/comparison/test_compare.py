@@ -19,6 +19,12 @@ from filelock import FileLock
 from safetensors.torch import load_file
 
 from cmmulti.cli import main
+from cmmulti.comparison.compare import compare, prepare
+from cmmulti.comparison.plan import Entry
+from cmmulti.comparison.reader import load_plan
+from cmmulti.comparison.state import Places, State
+from cmmulti.evaluation.evaluate import evaluate
+from cmmulti.evaluation.request import Request
 from cmmulti.report import read_results
 
 Writer = Callable[..., Path]
@@ -65,7 +71,8 @@ def test_methods_are_trained_measured_and_shown_side_by_side(
     assert "parameters each, the same examples in the same order" in page
     assert '<a href="figures/waves/ect/index.html">figures/waves/ect/index.html</a>' in page
     assert "classifier accuracy (%)<small>↑ higher is better" in page
-    assert len(list((out / "figures" / "waves" / "classifiers").iterdir())) == 1  # one for all, or figures do not compare
+    assert page.count('<div class="scroll" tabindex="0"') == page.count('class="scroll"')
+    (_,) = (out / "figures" / "waves" / "classifiers").glob("*.safetensors")  # one for all, or figures do not compare
 
 
 def test_what_is_finished_is_not_done_again_and_another_config_is_refused(
@@ -84,6 +91,127 @@ def test_what_is_finished_is_not_done_again_and_another_config_is_refused(
     assert main([*words, "--set", "methods.ict.method.last=20"]) == 2
     assert "waves/ict was begun with another config: method.last = unset (now 20)" in capsys.readouterr().err
     assert main([*words, "--set", "cells.waves.title=Other"]) == 0
+
+
+@pytest.fixture
+def measurements(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Request, int]]:
+    """Requests of the measurements that are made from now on, and on how many threads; each is made as asked."""
+    made: list[tuple[Request, int]] = []
+
+    def measure(request: Request, tell: Callable[[str], None]) -> Path | None:
+        made.append((request, torch.get_num_threads()))
+        return evaluate(request, tell)
+
+    monkeypatch.setattr("cmmulti.comparison.work.evaluate", measure)
+    return made
+
+
+def test_models_are_measured_with_the_options_of_their_data(file: Writer, measurements: list[tuple[Request, int]]) -> None:
+    methods = {"ict": {"method": {"name": "ict"}, "set": {"data": {"options": {"seed": 1, "crop": 8}}}}}
+    cells, quick = {"waves": {"config": "waves.yaml"}}, {"n": 16, "steps": [1], "classifier_steps": 5}
+    path = file(methods=methods, cells=cells, budget={"steps": 2}, evaluation={**quick, "data_options": {"crop": 16}})
+    assert main(["compare", str(path), "--out", "out"]) == 0
+    assert [request.source().options for request, _ in measurements] == [{"seed": 1, "crop": 16}]
+
+
+def test_all_models_are_measured_on_as_many_threads_as_they_are_trained_on(
+    file: Writer, measurements: list[tuple[Request, int]]
+) -> None:
+    cells = {"waves": {"config": "waves.yaml", "set": {"trainer": {"threads": 1}}}}
+    quick = {"n": 16, "steps": [1], "classifier_steps": 5}
+    path = file(methods={"edm": {"method": {"name": "edm"}}}, cells=cells, budget={"steps": 2}, evaluation=quick)
+    words = ["compare", str(path), "--out", "out"]
+    torch.set_num_threads(2)
+    assert main(words) == 0
+    assert main([*words, "--set", "evaluation.seed=1", "--set", "cells.waves.teacher=out/models/waves/edm"]) == 0
+    assert [threads for _, threads in measurements] == [1, 1, 1]
+    assert torch.get_num_threads() == 2
+
+
+QUICK = {"n": 16, "steps": [1], "classifier_steps": 5}
+ALONE: dict[str, Any] = {
+    "methods": {"ict": {"method": {"name": "ict"}}},
+    "cells": {"waves": {"config": "waves.yaml"}},
+    "budget": {"steps": 2},
+    "evaluation": QUICK,
+}
+"""One small model."""
+
+
+def test_a_student_that_was_stopped_is_gone_on_with_under_another_spelling_of_out(file: Writer) -> None:
+    methods = {"ect": {"method": {"name": "ect"}, "start": "teacher"}}
+    words = ["compare", str(file(methods=methods, budget={"steps": 3}, evaluation=QUICK)), "--out"]
+    assert main([*words, "out"]) == 0
+    shutil.rmtree("out/models/waves/ect")
+    max(Path("out/runs/waves/ect").glob("step-*.ckpt")).unlink()
+    Path("out").rename("moved")
+    assert main([*words, str(Path("moved").absolute())]) == 0
+    assert summary(Path("moved"))["cells"]["waves"]["models"]["ect"]["status"] == "done"
+
+
+def test_what_another_process_began_with_another_config_is_not_shown_as_ones_own(file: Writer) -> None:
+    path, out = file(**ALONE), Path("out")
+    plan = load_plan(path, ["methods.ict.method.last=20"])
+    prepare(plan, out, print)
+    assert main(["compare", str(path), "--out", "out"]) == 0
+    failed = compare(plan, out, "", print)
+    assert failed["waves/ict"].reason == "was begun with another config: method.last = unset (now 20)"
+    assert summary(out)["cells"]["waves"]["models"]["ict"]["status"] == "failed"
+    assert main(["compare", str(path), "--out", "out"]) == 0
+    assert summary(out)["cells"]["waves"]["models"]["ict"]["status"] == "done"
+
+
+def test_processes_that_measure_otherwise_do_not_take_turns_for_ever(
+    file: Writer, measurements: list[tuple[Request, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(places: Places, entry: Entry, state: State) -> bool:
+        """Never: as soon as it is, another process replaces it."""
+        if len(measurements) > 1:
+            raise KeyboardInterrupt
+        return False
+
+    monkeypatch.setattr(Places, "measured", measured)
+    assert main(["compare", str(file(**ALONE)), "--out", "out"]) == 0
+
+
+def test_figures_of_a_measurement_that_was_stopped_are_not_those_of_the_one_before(
+    file: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["compare", str(file(**ALONE)), "--out", "out"]
+    assert main(words) == 0
+
+    def stopped(request: Request, tell: Callable[[str], None]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cmmulti.comparison.work.evaluate", stopped)
+    assert main([*words, "--set", "evaluation.seed=1"]) == 130
+    assert json.loads(Path("out/entries/waves/ict.json").read_text())["evaluation"] is None
+
+
+def test_a_page_tells_what_does_not_compare_and_a_lost_picture_stops_nothing(
+    file: Writer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    methods = {
+        "edm": {"method": {"name": "edm"}},
+        "ict": {"method": {"name": "ict"}, "set": {"data": {"options": {"seed": 1}}}, "start": "edm"},
+    }
+    words = ["compare", str(file(**{**ALONE, "methods": methods})), "--out", "out"]
+    assert main(words) == 0
+    figures, own = Path("out/figures/waves/edm/results.json"), read_results(Path("out/figures/waves/edm"))
+    figures.write_text(figures.read_text().replace(own.details["feature_hash"], "another"))
+    assert main(words) == 0
+    shown = read_results(Path("out"))
+    (note,) = (note for note in shown.notes if "different features" in note)
+    assert note.startswith("waves: figures on different features do not compare: edm (another); ict (")
+    assert "not all the same examples, since their data sections differ" in shown.sections[1].text
+    state = Path("out/entries/waves/edm.json")
+    state.write_text(state.read_text().replace('"clock": "cpu"', '"clock": "wall"'))
+    next(Path("out/figures/waves/edm").rglob("*.png")).unlink()
+    capsys.readouterr()
+    assert main(words) == 0
+    assert "the page was not renewed: out/figures/waves/edm/" in capsys.readouterr().out
+    costs = read_results(Path("out")).sections[1].tables[0].rows
+    assert [(row[5], row[7]) for row in costs] == [("wall", costs[0][4]), ("cpu", "unknown")]
 
 
 def test_what_is_advised_where_a_config_changed_trains_that_model_anew(
@@ -241,6 +369,7 @@ def test_a_task_in_place_of_samples(file: Writer) -> None:
     assert [row["nfe"] for row in cell["models"]["ict"]["rows"]] == [1]
     assert cell["beside"][0]["name"] == "silence"
     shown = read_results(Path("out")).sections
+    assert "Held-out items" not in str(shown[0].text)
     costs = next(s for s in shown if s.title == "Cost").tables[0]
     assert [float(str(row[-1])) > 0 for row in costs.rows] == [True, True]  # seconds a case
     media = shown[-1].media

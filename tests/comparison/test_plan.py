@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from cmmulti.cli import main
+from cmmulti.comparison.check import source_of
 from cmmulti.comparison.reader import load_plan
 from cmmulti.comparison.schema import merged
 from cmmulti.errors import UserError
+from cmmulti.training.sources import build_modality, data_source
 
 Writer = Callable[..., Path]
 ICT = {"name": "ict"}
@@ -122,6 +124,58 @@ def test_sections_are_laid_over_each_other(file: Writer) -> None:
     assert {c.trainer.max_steps for c in (ect, ict)} == {7}
     assert {str(c.data.root) for c in (ect, ict)} == {"somewhere"}
     assert ect.preview.every_steps == 0
+
+
+def test_held_out_items_are_those_that_the_run_holds_out() -> None:
+    (path,) = (path for path in SHIPPED if path.stem == "digits")
+    cell = load_plan(path, ["cells.digits.set.data.options.split_seed=1"]).cells[0]
+    config = cell.methods[-1].config()
+    modality = build_modality(config)
+    train, held_out = (
+        modality.dataset(data_source(config), "train"),
+        modality.dataset(source_of(config, cell.evaluation), "val"),
+    )
+    assert not set(train.names) & set(held_out.names)
+    asked = cell.evaluation.model_copy(update={"data_options": {"split_seed": 2}})
+    assert source_of(config, asked).options == {"split_seed": 2}
+
+
+def test_items_that_are_no_samples_size_are_refused(file: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    methods = {"ict": {"method": ICT, "set": {"data": {"options": {"crop": 8}}}}}
+    cells = {"waves": {"config": "waves.yaml"}}
+    assert main(["compare", str(file(methods=methods, cells=cells)), "--dry-run"]) == 2
+    assert "(1, 8) is the shape of an item of waves, (1, 16) that of a sample" in capsys.readouterr().err
+    evaluation = {"data_options": {"crop": 16}}
+    assert main(["compare", str(file(methods=methods, cells=cells, evaluation=evaluation)), "--dry-run"]) == 0
+
+
+def test_an_identity_holds_no_place(file: Writer) -> None:
+    for folder in ("teacher", "features"):
+        Path(folder).mkdir()
+    methods = {
+        "cd": {"method": {"name": "cd", "distance": {"name": "classifier", "path": "features"}}},
+        "both": {"method": {"name": "edm"}, "joint": ["waves", "swells"]},
+    }
+    cells = {name: {**cell, "teacher": "teacher"} for name, cell in TWO.items()}
+    path = file(methods=methods, cells=cells)
+    near, far = load_plan(path, [], Path("here")), load_plan(path.absolute(), [], Path("there"))
+    identities = [[entry.identity(cell) for cell, entry in plan.entries] for plan in (near, far)]
+    assert identities[0] == identities[1]
+    assert "here" not in str(identities)
+
+
+def test_the_network_of_a_distance_is_looked_for_beside_the_file(
+    file: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distance = {"name": "classifier", "path": "features"}
+    cells = {"waves": {"config": "waves.yaml", "teacher": {"config": "waves.yaml"}}}
+    path = file(methods={"cd": {"method": {"name": "cd", "distance": distance}}}, cells=cells)
+    (tmp_path / "features").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    entry = load_plan(path).cells[0].methods[0]
+    assert entry.config().method.settings["distance"]["path"] == str(tmp_path / "features")
+    assert entry.values["method"]["distance"] == distance
 
 
 def test_a_piece_of_another_name_takes_the_place_of_the_former() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from evaluation_toys import Fill, FillModality, WaveModality, pipeline, unseen
+from evaluation_toys import Fill, FillModality, Recalls, WaveModality, pipeline, unseen
 
 from cmmulti.errors import UserError
 from cmmulti.evaluation.card import with_figures
@@ -102,6 +103,23 @@ def test_a_task_beside_its_simpler_answers(tmp_path: Path) -> None:
     assert low < value < high
     assert any(note.startswith("feature_distance: LPIPS") for note in results["notes"])
     assert results["details"]["feature_hash"]
+
+
+@pytest.mark.parametrize("task", [None, "fill"])
+def test_seconds_are_without_what_the_first_call_sets_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str | None
+) -> None:
+    asked = request(tmp_path, FillModality, task=task, n=16, classifier_steps=5)
+    calls, forward = [], Recalls.forward
+
+    def slow(*words: Any, **named: Any) -> Any:
+        time.sleep(0 if calls else 1)
+        calls.append(1)
+        return forward(*words, **named)
+
+    monkeypatch.setattr(Recalls, "forward", slow)
+    (row, *_) = written(evaluate(asked, lambda line: None))["details"]["rows"]
+    assert row["seconds"] * (1 if task is None else row["n"]) < 0.9
 
 
 def test_a_teacher_answers_a_task_as_asked(tmp_path: Path) -> None:

@@ -7,7 +7,11 @@ import math
 import pytest
 import torch
 
+from cmmulti.evaluation.features import Features
+from cmmulti.evaluation.generation import SampleSet, Yardstick
+from cmmulti.evaluation.sets import RealSet
 from cmmulti.evaluation.statistics import bootstrap, frechet_distance, mean_interval, proportion
+from cmmulti.evaluation.tables import with_interval
 
 
 def gaussian(n: int, mean: torch.Tensor, root: torch.Tensor, seed: int) -> torch.Tensor:
@@ -68,9 +72,57 @@ def test_bootstrap_covers_the_truth_about_as_often_as_it_says() -> None:
     assert 82 <= hits <= 99
 
 
+def clusters(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ten separated groups of points, a row of each in turn, and their labels."""
+    labels = torch.arange(n) % 10
+    noise = torch.randn(n, 10, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return 10 * torch.eye(10, dtype=torch.float64)[labels] + noise, labels
+
+
+class AsTheyAre(Features):
+    name = hash = "none"
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def test_the_interval_of_samples_with_labels_in_turn_is_as_wide_as_independent_sets_differ() -> None:
+    real = RealSet(*clusters(400, 0))
+    yardstick = Yardstick(real, real[:100], real.x, real.x, AsTheyAre())
+    spread = 1.96 * float(torch.tensor([frechet_distance(real.x, clusters(100, seed)[0]) for seed in range(1, 31)]).std())
+    x, labels = clusters(100, 31)
+    found = SampleSet("model", x, x, labels, range(100), 1, 1, 0.0).measured(yardstick).frechet
+    assert spread / 2 < found.high - found.value < 3 * spread
+    drawn = yardstick.measure("held-out items", x, labels).frechet  # these may be of any class: their counts vary too
+    assert drawn.high - drawn.value > 5 * spread
+
+
+def test_a_group_of_few_rows_does_not_narrow_the_interval() -> None:
+    generator, halves = torch.Generator().manual_seed(0), []
+    for seed in range(30):
+        x = torch.randn(20, 1, generator=generator)
+        halves.append(bootstrap(lambda rows: float(rows.mean()) + 9, x, torch.arange(20) % 10, 60, seed))
+    widths = torch.tensor([each.high - each.value for each in halves])
+    assert float(widths.square().mean().sqrt()) == pytest.approx(1.96 / 20**0.5, rel=0.15)
+    single = bootstrap(lambda rows: float(rows.mean()) + 9, torch.randn(20, 1, generator=generator), torch.arange(20))
+    assert single.high > single.value
+
+
 def test_mean_interval_shrinks_with_the_root_of_n() -> None:
     few, many = mean_interval([1.0, 2.0] * 5), mean_interval([1.0, 2.0] * 500)
     assert few.value == many.value == 1.5
-    assert (few.high - few.low) / (many.high - many.low) == pytest.approx(10, rel=0.06)
-    assert mean_interval([3.0]) == (3.0, 3.0, 3.0)
-    assert not math.isnan(mean_interval([3.0]).low)
+    assert (few.high - few.low) / (many.high - many.low) == pytest.approx(10 * 2.262 / 1.962, rel=0.06)
+
+
+@pytest.mark.parametrize("n", [3, 12])
+def test_mean_interval_of_few_figures_covers_the_mean_as_often_as_it_says(n: int) -> None:
+    x = torch.randn(4000, n, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
+    found = [mean_interval(row) for row in x.tolist()]
+    assert 0.94 < sum(each.low <= 0 <= each.high for each in found) / len(found) < 0.96
+
+
+def test_a_single_figure_has_no_interval() -> None:
+    single = mean_interval([3.0])
+    assert math.isnan(single.low)
+    assert math.isnan(single.high)
+    assert with_interval(single) == "3"

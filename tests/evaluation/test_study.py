@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +17,7 @@ from cmmulti.evaluation.classifier import Training, cached_classifier, fingerpri
 from cmmulti.evaluation.sets import draw, needs_round_trip, round_trip
 from cmmulti.evaluation.study import Study, label_features, study
 from cmmulti.modality import DataSource, ModalitySettings
+from cmmulti.nn.classifier import Classifier
 
 SOURCE = DataSource(name="waves")
 QUICK = Training(steps=150, batch=32)
@@ -139,10 +143,24 @@ def test_the_classifier_is_the_same_each_time_and_leaves_the_global_generator_al
     kept = cached_classifier(tmp_path, {"dataset": "waves"}, data, 2, how)
     read = cached_classifier(tmp_path, {"dataset": "waves"}, data, 2, how)
     assert fingerprint(kept) == fingerprint(read) == fingerprint(first)
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
     assert fingerprint(
         cached_classifier(tmp_path, {"dataset": "waves"}, data, 2, Training(steps=5, seed=1))
     ) != fingerprint(kept)
+
+
+def test_of_two_at_once_one_trains_the_classifier_and_both_have_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, made = draw(Waves("train"), 0, 64), []
+
+    def train(*words: Any) -> Classifier:
+        made.append(train_classifier(*words))
+        time.sleep(0.2)
+        return made[-1]
+
+    monkeypatch.setattr("cmmulti.evaluation.classifier.train_classifier", train)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: cached_classifier(tmp_path, {"dataset": "waves"}, data, 2, Training(steps=1)), range(2)))
+    assert len(made) == 1
 
 
 def test_the_distance_in_features_follows_the_change(cache: Path) -> None:
@@ -162,7 +180,7 @@ def test_the_distance_in_features_follows_the_change(cache: Path) -> None:
 def test_a_damaged_classifier_is_refused_by_name(tmp_path: Path) -> None:
     data, how = draw(Waves("train"), 0, 64), Training(steps=1)
     cached_classifier(tmp_path, {"dataset": "waves"}, data, 2, how)
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob("*.safetensors")
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match=path.name):
         cached_classifier(tmp_path, {"dataset": "waves"}, data, 2, how)
