@@ -19,7 +19,7 @@ RESULT = ("result", "error of result")
 """How the captions of a model's own answer to a task begin."""
 NAMES = {"frechet_matched": "Fréchet distance", "copied": "copies"}
 CLOCKS = {"cpu": "CPU time of the training process, all its threads together", "wall": "wall time of the steps on a GPU"}
-CHANCE = "Copies are about 1 % by chance, anything from 0.2 to 4 % where held-out items are fewer than 200."
+CHANCE = "A few per cent of copies come by chance where held-out items are few."
 ARROWS = {"higher": " ↑", "lower": " ↓", "one": " → 1", "zero": " → 0", "none": ""}
 
 
