@@ -237,7 +237,7 @@ def test_a_device_that_is_not_there_is_a_user_error(toy_config: Config, tmp_path
         (["network.classes=2"], "network.classes = 2: the data has label 2; expected at least 3"),
         (
             ["network.channels=[8]", "network.heads=3", "network.attention=[0]"],
-            "network: does not take toy tensors of shape",
+            "heads: expected a divisor of the widths with attention, got 3 for 8 channels",
         ),
         (["network.dims=2"], "network: does not take toy tensors of shape"),
         (["init=nowhere"], "no such folder"),
