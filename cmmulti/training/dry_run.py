@@ -20,11 +20,11 @@ from cmmulti.training.order import Place
 from cmmulti.training.run import record_of
 from cmmulti.training.strategy import strategy_of
 
-FEW = 4
-"""Examples whose gradient is taken first; that of the whole batch follows where it is quick. One that is meant for a GPU
-takes a CPU many minutes."""
+FEW, GROWTH = 4, 4
+"""Examples whose gradient is taken first, and how many times more then. A batch that is meant for a GPU takes a CPU many
+minutes."""
 QUICK = 10.0
-"""Seconds."""
+"""Seconds that a gradient may be expected to take at most."""
 
 
 def dry_run(config: RunConfig, budget: str | None = None, resumed: Path | None = None) -> str:
@@ -61,11 +61,13 @@ def dry_run(config: RunConfig, budget: str | None = None, resumed: Path | None =
 
 def _batch(module: TrainingModule, parts: Parts, places: Sequence[Place]) -> tuple[float, float]:
     """The loss of a batch or of its first examples, and the seconds that the gradient of all takes."""
-    loss, seconds = _gradient(module, parts, places[:FEW])
-    of_all = seconds * len(places) / min(FEW, len(places))
-    if len(places) > FEW and of_all < QUICK:
-        loss, of_all = _gradient(module, parts, places)
-    return loss, of_all
+    count = min(FEW, len(places))
+    loss, seconds = _gradient(module, parts, places[:count])
+    # A first call sets things up, and small networks take no longer for more: four examples alone say little of a batch.
+    while seconds < QUICK / GROWTH and count < len(places):
+        count = min(GROWTH * count, len(places))
+        loss, seconds = _gradient(module, parts, places[:count])
+    return loss, seconds * len(places) / count
 
 
 def _gradient(module: TrainingModule, parts: Parts, places: Sequence[Place]) -> tuple[float, float]:
