@@ -53,7 +53,13 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def add_sampling(parser: argparse.ArgumentParser, steps: int) -> None:
     """Flags of every command that samples."""
-    parser.add_argument("--steps", type=whole, default=steps, metavar="N", help=f"noise levels visited (default: {steps})")
+    parser.add_argument(
+        "--steps",
+        type=whole,
+        default=steps,
+        metavar="N",
+        help=f"noise levels visited; a consistency model evaluates its network once at each (default: {steps})",
+    )
     parser.add_argument(
         "--levels", type=levels, metavar="S1,S2", help="those levels themselves, decreasing, such as 80,0.8"
     )
@@ -192,7 +198,7 @@ def announce(folder: Path, as_json: bool) -> None:
         return
     results = read_results(folder)
     count = len(results.outputs)
-    cost = [] if results.nfe is None else [f"{results.nfe} network evaluations each"]
+    cost = [] if results.nfe is None else [f"{results.nfe} network evaluation{'' if results.nfe == 1 else 's'} each"]
     cost += [] if results.seconds is None else [f"{results.seconds:.2f} s"]
     what = f"{count} result{'' if count == 1 else 's'}" if count else "figures"  # a task's evaluation keeps no items
     print(f"{what} in {folder}" + (f" ({', '.join(cost)})" if cost else ""))

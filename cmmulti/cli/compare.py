@@ -24,7 +24,11 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", help="change one key (repeatable)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of it all (default: comparisons/<name of CONFIG>)")
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="the folder that holds the data sets")
-    parser.add_argument("--dry-run", action="store_true", help="check everything, tell the plan, write nothing")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check everything, take one gradient of each model (minutes), write nothing",
+    )
     parser.add_argument("--json", action="store_true", help="print comparison.json instead of where the page is")
     parser.set_defaults(run=run)
 

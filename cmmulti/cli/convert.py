@@ -22,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the modality; repeatable"
     )
-    parser.add_argument("--null-class", action="store_true", help="its last class is 'no class': it can be guided")
+    parser.add_argument("--null-class", action="store_true", help="the last class means 'no class'; needed for guidance")
     parser.add_argument("--sigma-max", type=float, metavar="S", help="highest noise level (default: its last, at most 80)")
     parser.set_defaults(run=run)
 

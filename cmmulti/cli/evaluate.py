@@ -44,7 +44,13 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         add_help=False,
     )
     add_model(parser)
-    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="the folder that holds the data sets")
+    parser.add_argument(
+        "--data",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="the folder that holds the data sets; with --dataset folder, the folder of your files",
+    )
     parser.add_argument("--dataset", metavar="NAME", help="the data set (default: the one that the model's card names)")
     parser.add_argument(
         "--data-option", action="append", default=[], metavar="KEY=VALUE", help="an option of the data set; repeatable"
@@ -54,7 +60,13 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         "--n", type=whole, default=1000, help="samples of each number of steps, or most items of a task (default: 1000)"
     )
     parser.add_argument(
-        "--steps", type=whole, nargs="+", default=[1, 2, 4], metavar="N", help="numbers of steps (default: 1 2 4)"
+        "--steps",
+        type=whole,
+        nargs="+",
+        default=[1, 2, 4],
+        metavar="N",
+        help="noise levels visited, a row for each number; a consistency model evaluates its network once at each level "
+        "(default: 1 2 4)",
     )
     parser.add_argument("--teacher", metavar="MODEL", help="a denoising teacher to stand beside the model")
     add_sampler(parser, "of denoising teachers; default: heun, with --task multistep")

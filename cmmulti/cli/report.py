@@ -10,7 +10,7 @@ from typing import Any
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser(
         "report",
-        help="make the page of results again",
+        help="rebuild the result page",
         description="Make index.html of a result folder from what lies in it, or one page of all result folders in DIR.",
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="a result folder, or a folder of result folders")

@@ -18,6 +18,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("train", help="train a model from a YAML config", description=DESCRIPTION)
     parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, such as configs/image/digits-edm.yaml")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=v", help="change one key (repeatable)")
+    parser.add_argument("--data-root", metavar="DIR", help="the folder that holds the data sets, as --set data.root=DIR")
     parser.add_argument("--out", type=Path, metavar="RUN", help="folder of the run (default: runs/<name of CONFIG>)")
     parser.add_argument("--init", metavar="MODEL", help="start from a trained model: a folder or a shipped name")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in RUN")
@@ -31,8 +32,9 @@ def run(args: argparse.Namespace) -> None:
     from cmmulti.training.run import train
 
     overrides = list(args.set)
-    if args.init is not None:
-        overrides.append(f"init={json.dumps(args.init)}")
+    for key, value in (("data.root", args.data_root), ("init", args.init)):
+        if value is not None:
+            overrides.append(f"{key}={json.dumps(value)}")
     config = load_config(args.config, overrides)
     out = args.out or Path("runs") / args.config.stem
     if args.dry_run:

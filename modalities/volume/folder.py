@@ -48,7 +48,7 @@ def folder_scans(
         try:
             volume = files.load(path)
             check_kind(volume, settings)
-            check_spacing(volume, settings)
+            check_spacing(volume, settings, advice="resample it first, or change modality.voxel_mm")
         except UserError as error:
             if on_bad_file == "error":
                 raise

@@ -49,8 +49,14 @@ def intensity(values: Array, settings: VolumeSettings, name: str = "volume") -> 
     return float(high) / 2, float(high) / 2
 
 
-def check_spacing(volume: Volume, settings: VolumeSettings, name: str | None = None) -> None:
+def check_spacing(
+    volume: Volume,
+    settings: VolumeSettings,
+    name: str | None = None,
+    advice: str = "resample the scan first, or let the task do it with --resample",
+) -> None:
     """Refuse a scan whose voxels are not the model's; ``name`` stands for it where it has no file of its own.
+    ``advice`` ends the message.
 
     Raises:
         UserError: with both spacings.
@@ -59,8 +65,7 @@ def check_spacing(volume: Volume, settings: VolumeSettings, name: str | None = N
         present = layout(volume, settings).voxel_mm()[-settings.dims :]
         raise UserError(
             f"{name or describe(volume)}: voxels of {_mm(present)} (along {_axes(settings)}), but the model was trained at "
-            f"{_mm(settings.voxel_mm)} and takes at most {100 * settings.tolerance:g} % difference; "
-            "resample the scan first, or let the task do it with --resample"
+            f"{_mm(settings.voxel_mm)} and takes at most {100 * settings.tolerance:g} % difference; {advice}"
         )
 
 

@@ -22,12 +22,18 @@ def test_sample_uses_consecutive_seeds_and_says_all(cmmulti: Run, model: Path, t
     code, text, err = cmmulti("sample", model, "--n", 3, "--steps", 2, "--seed", 5, "--label", "two", "--out", out)
     assert (code, err) == (0, "")
     assert str(out / "index.html") in text
+    assert "(2 network evaluations each, " in text
     results = json.loads((out / "results.json").read_text())
     assert [(o["seed"], o["label"]) for o in results["outputs"]] == [(5, 2), (6, 2), (7, 2)]
     assert (results["steps"], results["nfe"], results["task"]) == (2, 2, "sample")
     assert results["command"].startswith("cmmulti sample ")
     for output in results["outputs"]:
         assert pixels(out / output["file"]).shape == (8, 8)
+
+
+def test_one_network_evaluation_is_told_in_the_singular(cmmulti: Run, model: Path, tmp_path: Path) -> None:
+    _, text, _ = cmmulti("sample", model, "--n", 2, "--steps", 1, "--out", tmp_path / "out")
+    assert "(1 network evaluation each, " in text
 
 
 def test_a_seed_gives_the_same_sample_however_many_are_made(cmmulti: Run, model: Path, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_every_flag_has_its_words() -> None:
 @pytest.mark.parametrize(
     ("command", "flags"),
     [
-        ("train", "--set --out --init --resume --dry-run"),
+        ("train", "--set --data-root --out --init --resume --dry-run"),
         ("sample", "--n --steps --seed --label --levels --sampler --device --json --out"),
         ("edit", "--task --input --reference --steps --seed --samples --label --levels --sampler --device --json --out"),
         ("reconstruct", "--task --input --steps --seed --samples --json --out"),

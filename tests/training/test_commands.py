@@ -49,6 +49,12 @@ def test_a_killed_writers_leftovers_are_removed(file: Path) -> None:
     assert Path("run/step-00000004.ckpt").is_file()
 
 
+def test_the_data_root_of_the_command_line_is_that_of_the_run(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", str(file), "--dry-run", "--set", "data.root=a", "--data-root", "sets: 1"]) == 0
+    *config, _ = capsys.readouterr().out.splitlines()
+    assert resolve(yaml.safe_load("\n".join(config))).data.root == Path("sets: 1")
+
+
 def test_dry_run_prints_the_resolved_config_and_writes_nothing(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", str(file), "--dry-run", "--set", "trainer.seed=7"]) == 0
     *config, summary = capsys.readouterr().out.splitlines()

@@ -187,6 +187,14 @@ def test_a_bad_file_is_named_and_skipped_only_when_told_so(tmp_path, capsys):
         HEAD.dataset(data, "test")
 
 
+def test_a_scan_of_other_voxels_is_refused_without_advice_that_training_cannot_take(tmp_path):
+    for part in ("train", "val"):
+        (tmp_path / part).mkdir()
+        nib.Nifti1Image(np.ones((6, 15, 4), np.int16), np.diag([3.0, 3, 3, 1])).to_filename(tmp_path / part / "a.nii")
+    with pytest.raises(UserError, match=r"3 x 3 mm .*; resample it first, or change modality\.voxel_mm$"):
+        HEAD.dataset(source("folder", tmp_path), "train")
+
+
 def test_mistakes_are_named(root, tmp_path, monkeypatch):
     monkeypatch.delenv("CMMULTI_DATA", raising=False)
     (root / "empty").mkdir()
