@@ -85,6 +85,7 @@ def class_names(classes: int, name: str, data: TrainingSet) -> list[str]:
     if highest >= classes:
         raise UserError(f"network.classes = {classes}: the data has label {highest}; expected at least {highest + 1}")
     if highest == NULL_LABEL:
-        raise UserError(f"network.classes = {classes}: the data {name!r} has no labels; expected 0")
+        told = f"network.classes = {classes}: the data {name!r} has no labels"
+        raise UserError(f"{told}; expected 0 (modality.classes = 0), or folders or a manifest that give labels")
     names = list(data.class_names)
     return names if len(names) == classes else [str(i) for i in range(classes)]
