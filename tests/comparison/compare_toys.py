@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
 import time
@@ -83,6 +84,22 @@ def entries(group: str) -> dict[str, EntryPoint]:
     """The registry with the toys in it."""
     added = {n: EntryPoint(n, f"compare_toys:{o}", f"cmmulti.{group}") for n, o in EXTRA.get(group, {}).items()}
     return {**ORIGINAL(group), **added}
+
+
+QUICK = {"n": 16, "steps": [1], "classifier_steps": 5}
+ALONE: dict[str, Any] = {
+    "methods": {"ict": {"method": {"name": "ict"}}},
+    "cells": {"waves": {"config": "waves.yaml"}},
+    "budget": {"steps": 2},
+    "evaluation": QUICK,
+}
+"""One small model."""
+
+
+def summary(out: Path) -> dict[str, Any]:
+    """What ``comparison.json`` of a comparison says."""
+    found: dict[str, Any] = json.loads((out / "comparison.json").read_text())
+    return found
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import compare_toys
 
 from cmmulti import registry
+from cmmulti.evaluation.evaluate import evaluate
+from cmmulti.evaluation.request import Request
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +59,16 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]
         return path
 
     return write
+
+
+@pytest.fixture
+def measurements(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Request, int]]:
+    """Requests of the measurements that are made from now on, and on how many threads; each is made as asked."""
+    made: list[tuple[Request, int]] = []
+
+    def measure(request: Request, tell: Callable[[str], None]) -> Path | None:
+        made.append((request, torch.get_num_threads()))
+        return evaluate(request, tell)
+
+    monkeypatch.setattr("cmmulti.comparison.work.evaluate", measure)
+    return made

@@ -1,46 +1,22 @@
-"""``cmmulti compare``: trained, measured and shown; killed and gone on with; one failure does not stop the others."""
+"""``cmmulti compare``: models are trained, measured and shown; one failure does not stop the others."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from filelock import FileLock
+from compare_toys import ALONE, summary
 from safetensors.torch import load_file
 
 from cmmulti.cli import main
-from cmmulti.comparison.compare import compare, prepare
-from cmmulti.comparison.plan import Entry
-from cmmulti.comparison.reader import load_plan
-from cmmulti.comparison.state import Places, State
-from cmmulti.evaluation.evaluate import evaluate
 from cmmulti.evaluation.request import Request
 from cmmulti.report import read_results
 
 Writer = Callable[..., Path]
-
-
-def summary(out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / "comparison.json").read_text())
-    return found
-
-
-def worked_on(out: Path, entry: str) -> FileLock:
-    """The lock of an entry, held as another process that works on it would."""
-    (out / "entries" / "waves").mkdir(parents=True)
-    lock = FileLock(out / "entries" / "waves" / f"{entry}.lock")
-    lock.acquire()
-    return lock
 
 
 def test_methods_are_trained_measured_and_shown_side_by_side(
@@ -93,19 +69,6 @@ def test_what_is_finished_is_not_done_again_and_another_config_is_refused(
     assert main([*words, "--set", "cells.waves.title=Other"]) == 0
 
 
-@pytest.fixture
-def measurements(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Request, int]]:
-    """Requests of the measurements that are made from now on, and on how many threads; each is made as asked."""
-    made: list[tuple[Request, int]] = []
-
-    def measure(request: Request, tell: Callable[[str], None]) -> Path | None:
-        made.append((request, torch.get_num_threads()))
-        return evaluate(request, tell)
-
-    monkeypatch.setattr("cmmulti.comparison.work.evaluate", measure)
-    return made
-
-
 def test_models_are_measured_with_the_options_of_their_data(file: Writer, measurements: list[tuple[Request, int]]) -> None:
     methods = {"ict": {"method": {"name": "ict"}, "set": {"data": {"options": {"seed": 1, "crop": 8}}}}}
     cells, quick = {"waves": {"config": "waves.yaml"}}, {"n": 16, "steps": [1], "classifier_steps": 5}
@@ -126,66 +89,6 @@ def test_all_models_are_measured_on_as_many_threads_as_they_are_trained_on(
     assert main([*words, "--set", "evaluation.seed=1", "--set", "cells.waves.teacher=out/models/waves/edm"]) == 0
     assert [threads for _, threads in measurements] == [1, 1, 1]
     assert torch.get_num_threads() == 2
-
-
-QUICK = {"n": 16, "steps": [1], "classifier_steps": 5}
-ALONE: dict[str, Any] = {
-    "methods": {"ict": {"method": {"name": "ict"}}},
-    "cells": {"waves": {"config": "waves.yaml"}},
-    "budget": {"steps": 2},
-    "evaluation": QUICK,
-}
-"""One small model."""
-
-
-def test_a_student_that_was_stopped_is_gone_on_with_under_another_spelling_of_out(file: Writer) -> None:
-    methods = {"ect": {"method": {"name": "ect"}, "start": "teacher"}}
-    words = ["compare", str(file(methods=methods, budget={"steps": 3}, evaluation=QUICK)), "--out"]
-    assert main([*words, "out"]) == 0
-    shutil.rmtree("out/models/waves/ect")
-    max(Path("out/runs/waves/ect").glob("step-*.ckpt")).unlink()
-    Path("out").rename("moved")
-    assert main([*words, str(Path("moved").absolute())]) == 0
-    assert summary(Path("moved"))["cells"]["waves"]["models"]["ect"]["status"] == "done"
-
-
-def test_what_another_process_began_with_another_config_is_not_shown_as_ones_own(file: Writer) -> None:
-    path, out = file(**ALONE), Path("out")
-    plan = load_plan(path, ["methods.ict.method.last=20"])
-    prepare(plan, out, print)
-    assert main(["compare", str(path), "--out", "out"]) == 0
-    failed = compare(plan, out, "", print)
-    assert failed["waves/ict"].reason == "was begun with another config: method.last = unset (now 20)"
-    assert summary(out)["cells"]["waves"]["models"]["ict"]["status"] == "failed"
-    assert main(["compare", str(path), "--out", "out"]) == 0
-    assert summary(out)["cells"]["waves"]["models"]["ict"]["status"] == "done"
-
-
-def test_processes_that_measure_otherwise_do_not_take_turns_for_ever(
-    file: Writer, measurements: list[tuple[Request, int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def measured(places: Places, entry: Entry, state: State) -> bool:
-        """Never: as soon as it is, another process replaces it."""
-        if len(measurements) > 1:
-            raise KeyboardInterrupt
-        return False
-
-    monkeypatch.setattr(Places, "measured", measured)
-    assert main(["compare", str(file(**ALONE)), "--out", "out"]) == 0
-
-
-def test_figures_of_a_measurement_that_was_stopped_are_not_those_of_the_one_before(
-    file: Writer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = ["compare", str(file(**ALONE)), "--out", "out"]
-    assert main(words) == 0
-
-    def stopped(request: Request, tell: Callable[[str], None]) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("cmmulti.comparison.work.evaluate", stopped)
-    assert main([*words, "--set", "evaluation.seed=1"]) == 130
-    assert json.loads(Path("out/entries/waves/ict.json").read_text())["evaluation"] is None
 
 
 def test_a_page_tells_what_does_not_compare_and_a_lost_picture_stops_nothing(
@@ -229,17 +132,6 @@ def test_what_is_advised_where_a_config_changed_trains_that_model_anew(
     assert "waves/ict: 8 steps" in capsys.readouterr().out
 
 
-def test_what_a_model_cost_is_known_from_its_run_where_its_state_was_removed(file: Writer, tmp_path: Path) -> None:
-    words = ["compare", str(file(methods={"ict": {"method": {"name": "ict"}}})), "--out", "out"]
-    assert main(words) == 0
-    before = summary(Path("out"))["cells"]["waves"]["models"]["ict"]
-    Path("out/entries/waves/ict.json").unlink()
-    assert main(words) == 0
-    after = summary(Path("out"))["cells"]["waves"]["models"]["ict"]
-    known = ("steps", "seconds", "parameters", "examples", "batch_size")
-    assert [after[key] for key in known] == [before[key] for key in known]
-
-
 def test_a_folder_of_something_else_and_a_teacher_that_is_none_are_refused_before_any_training(
     file: Writer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -258,73 +150,6 @@ def test_a_model_that_diverged_is_the_users_affair(file: Writer, capsys: pytest.
     wild = {"ict": {"method": {"name": "ict"}, "set": {"optimizer": {"learning_rate": 1e30}}}}
     assert main(["compare", str(file(methods=wild)), "--out", "out"]) == 2
     assert "its training has diverged" in capsys.readouterr().err
-
-
-def test_killed_and_run_again_it_ends_as_if_it_had_never_been_stopped(file: Writer, tmp_path: Path) -> None:
-    path = file(budget={"steps": 40}, methods={"ict": {"method": {"name": "ict"}}})
-    whole, out = tmp_path / "whole", tmp_path / "killed"
-    command = [sys.executable, str(Path(__file__).with_name("compare_toys.py")), "compare", str(path), "--out", str(out)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "TOY_SLOW": "0.005"}, text=True)
-    run, deadline = out / "runs" / "waves" / "ict", time.monotonic() + 200
-    while len(list(run.glob("step-*.ckpt"))) < 2 and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.communicate()[1] is not None
-    assert process.returncode == -signal.SIGKILL
-    assert not (run / "step-00000040.ckpt").exists()
-    teacher = out / "models" / "waves" / "teacher" / "model.safetensors"
-    before = teacher.stat().st_mtime_ns
-    assert main(["compare", str(path), "--out", str(out)]) == 0
-    assert teacher.stat().st_mtime_ns == before
-    assert main(["compare", str(path), "--out", str(whole)]) == 0
-    a, b = (load_file(folder / "models" / "waves" / "ict" / "model.safetensors") for folder in (out, whole))
-    assert all(torch.equal(value, b[name]) for name, value in a.items())
-    seconds = summary(out)["cells"]["waves"]["models"]["ict"]["seconds"]
-    assert seconds > 0
-
-
-def test_what_another_process_works_on_is_left_to_it_until_it_stops(
-    file: Writer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out"
-    other = worked_on(out, "ect")
-    waits: list[float] = []
-
-    def sleep(seconds: float) -> None:
-        waits.append(seconds)
-        other.release()
-
-    monkeypatch.setattr("cmmulti.comparison.compare.time.sleep", sleep)
-    assert main(["compare", str(file()), "--out", str(out)]) == 0
-    told = capsys.readouterr().out
-    order = [
-        told.index(line) for line in ("waves/ict: 8 steps", "waiting for waves/ect: another process", "waves/ect: 8 s")
-    ]
-    assert order == sorted(order)
-    assert len(waits) == 1
-    assert {m["status"] for m in summary(out)["cells"]["waves"]["models"].values()} == {"done"}
-
-
-def test_a_teacher_that_another_process_still_measures_is_enough_for_its_students(
-    file: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    methods = {"ect": {"method": {"name": "ect"}, "start": "teacher"}}
-    words = ["compare", str(file(methods=methods, budget={"steps": 2})), "--out"]
-    assert main([*words, "before"]) == 0
-    out = tmp_path / "out"
-    other = worked_on(out, "teacher")
-    student: list[bool] = []
-
-    def sleep(seconds: float) -> None:
-        student.append((out / "models" / "waves" / "ect").is_dir())
-        for part in ("runs", "models"):
-            shutil.copytree(Path("before", part, "waves", "teacher"), out / part / "waves" / "teacher", dirs_exist_ok=True)
-        if len(student) > 1:
-            other.release()
-
-    monkeypatch.setattr("cmmulti.comparison.compare.time.sleep", sleep)
-    assert main([*words, str(out)]) == 0
-    assert student == [False, True]
 
 
 @pytest.mark.parametrize(("seed", "reason"), [(0, "the fourth step is one too many"), (1, "ZeroDivisionError")])
