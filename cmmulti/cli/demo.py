@@ -84,7 +84,7 @@ def _train(out: Path) -> None:
     _run(f"{TRAIN} --set trainer.max_steps={TRIAL_STEPS}", out)
     with (out / TRAINING / "log.csv").open(encoding="utf-8", newline="") as file:
         trial = list(csv.DictReader(file))[-1]
-    per_step = float(trial["images"]) / float(trial["step"]) / float(trial["images_per_second"])
+    per_step = float(trial["items"]) / float(trial["step"]) / float(trial["items_per_second"])
     steps = max(2 * TRIAL_STEPS, min(MOST_STEPS, round(TRAINING_SECONDS / per_step)))
     print(f"{per_step:.2g} s a step: {steps} steps in about {TRAINING_SECONDS} s")
     _run(f"{TRAIN} --set trainer.max_steps={steps} --resume", out)

@@ -52,7 +52,7 @@ def _samples(request: Request, tell: Tell) -> Path | None:
             source,
             max(request.steps),
             request.n,
-            request.seed,
+            request.seed + request.n,  # figures come from seeds that levels were not chosen on
             classifiers(request.out),
             training,
             tell,

@@ -33,7 +33,7 @@ def with_searched_levels(
     """The same model with the levels of 2 to ``steps`` steps whose samples are nearest to the training set.
 
     The quality of a list is the Fréchet distance between ``n`` samples from seeds ``seed ..`` and training items, on the
-    features that figures are measured with; nothing held out is looked at.
+    features that figures are measured with; nothing held out is looked at. Figures must come from other seeds.
 
     Raises:
         UserError: a teacher, whose ODE solver has levels of its own; or fewer than two steps.

@@ -52,7 +52,7 @@ def model_card(
     steps = min(kind(kind.Settings(**config.method.settings)).sampling_levels(config.sigma_max), default=None)
     steps = steps or (18 if model.role == "teacher" else 2)
     what = {"teacher": "a denoising teacher", "consistency": "a consistency model", "two-time": "a two-time model"}
-    images = step * config.data.batch_size // (1 + len(joint))
+    seen = step * config.data.batch_size // (1 + len(joint))
     rows = {
         "modality": config.modality.name,
         **modality.specification(),
@@ -63,7 +63,7 @@ def model_card(
         "method": f"{config.method.name} ({paper})" + _settings(kind, config),
         **{WORDS[key]: _told(origin) for key, origin in record.origins.items()},
         "network": f"{config.network.name}, {parameters(model)} parameters{_ranges(model)}",
-        "steps": f"{step} of {config.trainer.max_steps}, {images} images in batches of {config.data.batch_size}",
+        "steps": f"{step} of {config.trainer.max_steps}, {seen} examples in batches of {config.data.batch_size}",
         "weights": f"average {profile}" if profile != "raw" else "raw, no average",
         "sigma_data, sigma_max": f"{config.sigma_data:g}, {config.sigma_max:g}",
         "seed": config.trainer.seed,

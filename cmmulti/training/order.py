@@ -22,7 +22,7 @@ class Order:
     """An endless stream of examples: pass after pass, each in an order of its own. Batches run across pass ends.
 
     Args:
-        n: examples. seed: of the run. batch_size: images per optimiser step. accumulate, processes: how a step is cut up.
+        n: examples. seed: of the run. batch_size: examples per optimiser step. accumulate, processes: how a step is cut up.
     """
 
     def __init__(self, n: int, seed: int, batch_size: int, accumulate: int = 1, processes: int = 1) -> None:

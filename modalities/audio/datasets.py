@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import torch
+
+from cmmulti.conditioning import NULL_LABEL
 from cmmulti.config.checking import checked
 from cmmulti.errors import UserError, unknown_name
 from cmmulti.modality import DataSource, Split, TrainingSet
@@ -14,11 +17,18 @@ NAMES = ("fsdd", "folder")
 
 
 def dataset(source: DataSource, split: Split, settings: AudioSettings) -> TrainingSet:
-    """One split of ``source``.
+    """One split of ``source``; without labels where the model knows none (``classes: 0``).
 
     Raises:
         UserError: the name is unknown, the data are not there or cannot be read, or an option is wrong.
     """
+    made = _labelled(source, split, settings)
+    if settings.classes == 0:
+        made.labels, made.class_names = torch.full_like(made.labels, NULL_LABEL), ()
+    return made
+
+
+def _labelled(source: DataSource, split: Split, settings: AudioSettings) -> TrainingSet:
     from modalities.audio.folder import FolderOptions, FolderSet
     from modalities.audio.spoken_digits import SpokenDigits, SpokenDigitsOptions
 

@@ -62,7 +62,7 @@ class FolderSet(TrainingSet):
         self.settings, self.options = settings, options
         entries = _entries(root, options)
         self.class_names = sorted({e.label for e in entries} - {""})
-        if len(self.class_names) > settings.classes:
+        if len(self.class_names) > settings.classes > 0:
             raise UserError(
                 f"{root}: {len(self.class_names)} classes ({', '.join(self.class_names[:5])}, ...); "
                 f"the model's settings have classes: {settings.classes}"

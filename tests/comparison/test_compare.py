@@ -174,7 +174,7 @@ def test_one_that_fails_is_named_and_does_not_stop_the_others(
 
 
 def test_a_budget_of_minutes_becomes_steps_once(file: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cmmulti.comparison.budget.SECONDS", 0.05)
+    monkeypatch.setattr("cmmulti.comparison.budget.LEAST", 0.05)
     path = file(budget={"minutes": 0.01}, methods={"ict": {"method": {"name": "ict"}}})
     assert main(["compare", str(path), "--out", "out"]) == 0
     model = summary(Path("out"))["cells"]["waves"]["models"]["ict"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from evaluation_toys import WaveModality, pipeline, unseen
@@ -11,6 +12,7 @@ from evaluation_toys import WaveModality, pipeline, unseen
 from cmmulti.cli import main
 from cmmulti.errors import UserError
 from cmmulti.evaluation.evaluate import evaluate
+from cmmulti.evaluation.generation import sampled
 from cmmulti.evaluation.request import Request
 from cmmulti.modality import ModalitySettings
 from cmmulti.pipeline.folder import CARD, CONFIG, read_config, write_config
@@ -41,6 +43,18 @@ def test_searched_levels_are_better_and_the_model_keeps_them(tmp_path: Path) -> 
     assert found[0]["frechet"][0] == plain[0]["frechet"][0]
     assert found[1]["frechet"][0] < 0.8 * plain[1]["frechet"][0]
     assert "Levels searched" in (tmp_path / CARD).read_text()
+
+
+def test_levels_are_not_chosen_on_the_samples_that_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+
+    def spy(*args: Any) -> Any:
+        seeds.append(args[4])
+        return sampled(*args)
+
+    monkeypatch.setattr("cmmulti.evaluation.levels.sampled", spy)
+    searched(tmp_path, True)
+    assert set(seeds) == {64}  # figures are of 64 samples from seeds 0 to 63
 
 
 def test_what_cannot_be_searched_is_refused(tmp_path: Path) -> None:

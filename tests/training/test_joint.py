@@ -94,7 +94,7 @@ def test_trained_exported_and_sampled_by_modality(
     assert main(["train", "joint.yaml", "--out", "run", "--set", "ema.export=raw"]) == 0
     assert sorted(p.name for p in Path("run/previews").iterdir()) == ["long", "plain", "toys"]
     rows = read(Path("run/log.csv"))
-    assert [row["images"] for row in rows] == [round(row["step"] * (4 + 4 + 2) / 3) for row in rows]
+    assert [row["items"] for row in rows] == [round(row["step"] * (4 + 4 + 2) / 3) for row in rows]
     assert inspect(Path("run"))["joint"] == {"long": "labelled", "plain": "toy"}
     capsys.readouterr()
     assert main(["export", "run", "--out", "models"]) == 0

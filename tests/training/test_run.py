@@ -36,7 +36,7 @@ def test_the_folder_of_a_run(toy_config: Config, tmp_path: Path) -> None:
     rows = read(run / "log.csv")
     assert (run / "log.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
     assert [r["step"] for r in rows] == [3, 6, 9, 12]
-    assert all(r["loss"] > 0 and r["grad_norm"] > 0 and r["images_per_second"] > 0 for r in rows)
+    assert all(r["loss"] > 0 and r["grad_norm"] > 0 and r["items_per_second"] > 0 for r in rows)
     with Image.open(run / "previews" / "step-00000012-2steps.png") as picture:
         assert picture.size == (8, 2)
     assert list((run / "tensorboard").glob("events*"))

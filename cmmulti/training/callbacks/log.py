@@ -65,7 +65,7 @@ class Log(AfterStep):
         batch = fmean([data.batch_size, *(part.data.beside(data).batch_size for part in module.config.joint.values())])
         row: dict[str, float] = {
             "step": module.step,
-            "images": round(module.step * batch),
+            "items": round(module.step * batch),
             "loss": sum(totals) / sum(counts) if sum(counts) else float("nan"),
             **{
                 name: total / count if count else float("nan")
@@ -73,7 +73,7 @@ class Log(AfterStep):
             },
             "grad_norm": float(module.grad_norm),
             "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
-            "images_per_second": steps * batch / max(seconds, 1e-9),
+            "items_per_second": steps * batch / max(seconds, 1e-9),
             "seconds": now - self._began,
             **dict(zip(extras.names, extras.values.tolist(), strict=True)),
             "nonfinite": round(sum(blamed), 6),
@@ -95,7 +95,7 @@ class Log(AfterStep):
         self.file.append(row)
         if self.writer is not None:
             for name, value in row.items():
-                if name not in ("step", "images", "seconds") and value == value:
+                if name not in ("step", "items", "seconds") and value == value:
                     self.writer.add_scalar(f"train/{name}", value, int(row["step"]))
 
     def _close(self) -> None:

@@ -20,7 +20,7 @@ RANGES = tuple(f"{low}_{high}" for low, high in pairwise(_ENDS))
 BINS = tuple(f"loss_{r}" for r in RANGES)
 NONFINITE = tuple(f"nonfinite_{r}" for r in RANGES)
 """Steps without a finite gradient, each shared out over the samples that it came from."""
-COLUMNS = ("step", "images", "loss", *BINS, "grad_norm", "nonfinite", "learning_rate", "images_per_second", "seconds")
+COLUMNS = ("step", "items", "loss", *BINS, "grad_norm", "nonfinite", "learning_rate", "items_per_second", "seconds")
 """Of every ``log.csv``; what a method tells besides follows."""
 
 

@@ -35,12 +35,12 @@ class Progress(AfterStep):
         if self.bar is not None:
             self.bar.update()
             if row:
-                self.bar.set_postfix_str(f"loss {row['loss']:.4g}, {row['images_per_second']:.0f} items/s")
+                self.bar.set_postfix_str(f"loss {row['loss']:.4g}, {row['items_per_second']:.0f} items/s")
         elif row:
             total = module.config.trainer.max_steps
-            left = (total - module.step) * module.config.data.batch_size / row["images_per_second"]
+            left = (total - module.step) * module.config.data.batch_size / row["items_per_second"]
             self._say(
-                f"step {module.step}/{total}  loss {row['loss']:.4g}  {row['images_per_second']:.0f} items/s  "
+                f"step {module.step}/{total}  loss {row['loss']:.4g}  {row['items_per_second']:.0f} items/s  "
                 f"{clock(left)} left"
             )
         if self.validation.latest.get("step") == module.step:

@@ -167,3 +167,18 @@ def test_a_folder_with_nothing_to_read_is_refused(modality: AudioModality, tmp_p
         modality.dataset(source(tmp_path, "folder"), "train")
     with pytest.raises(UserError, match="no such folder"):
         modality.dataset(source(tmp_path / "none", "folder"), "train")
+
+
+def test_a_model_without_classes_takes_classes_as_no_label(digits: Path, tmp_path: Path) -> None:
+    plain = AudioModality(AudioModality.Settings(classes=0))
+    for name in ("dogs", "cats"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        sf.write(tmp_path / "pets" / name / "a.wav", np.zeros(800), 8000)
+    held_out = {"val": 0, "test": 0}
+    for found in (
+        plain.dataset(source(digits), "train"),
+        plain.dataset(source(tmp_path / "pets", "folder", options=held_out), "train"),
+    ):
+        assert set(found.labels.tolist()) == {NULL_LABEL}
+        assert list(found.class_names) == []
+    assert len(found) == 2
