@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
 
@@ -20,7 +21,7 @@ from cmmulti.training.order import Place
 from cmmulti.training.run import record_of
 from cmmulti.training.strategy import strategy_of
 
-FEW, GROWTH = 4, 4
+FEW, GROWTH = 4, 8
 """Examples whose gradient is taken first, and how many times more then. A batch that is meant for a GPU takes a CPU many
 minutes."""
 QUICK = 10.0
@@ -47,8 +48,9 @@ def dry_run(config: RunConfig, budget: str | None = None, resumed: Path | None =
     config = parts.config
     module = TrainingModule(config, parts.model, parts.method, parts.teacher)
     order = order_of(parts)
-    # Each modality has one of the first steps.
-    tried = [_batch(module, parts, order.batch(step)) for step in range(len(parts.shares))]
+    with _threads(config.trainer.threads):
+        # Each modality has one of the first steps.
+        tried = [_batch(module, parts, order.batch(step)) for step in range(len(parts.shares))]
     loss, seconds = tried[0][0], fmean(each for _, each in tried) * config.trainer.accumulate * config.processes
     shown = f"{seconds:.2g}" if seconds < 10 else f"{seconds:.0f}"
     return (
@@ -59,15 +61,28 @@ def dry_run(config: RunConfig, budget: str | None = None, resumed: Path | None =
     )
 
 
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """As many as the run will have: two that wait for each other on a busy machine are slower than one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _batch(module: TrainingModule, parts: Parts, places: Sequence[Place]) -> tuple[float, float]:
     """The loss of a batch or of its first examples, and the seconds that the gradient of all takes."""
     count = min(FEW, len(places))
-    loss, seconds = _gradient(module, parts, places[:count])
-    # A first call sets things up, and small networks take no longer for more: four examples alone say little of a batch.
-    while seconds < QUICK / GROWTH and count < len(places):
-        count = min(GROWTH * count, len(places))
+    while True:
         loss, seconds = _gradient(module, parts, places[:count])
-    return loss, seconds * len(places) / count
+        if seconds < QUICK:  # what is set up for a size of batch may take longer than its gradient
+            loss, seconds = _gradient(module, parts, places[:count])
+        # Small networks take no longer for more: a few examples alone say little of a batch.
+        if count == len(places) or seconds >= QUICK / GROWTH:
+            return loss, seconds * len(places) / count
+        count = min(GROWTH * count, len(places))
 
 
 def _gradient(module: TrainingModule, parts: Parts, places: Sequence[Place]) -> tuple[float, float]:
