@@ -111,7 +111,7 @@ def test_a_dry_run_of_a_resumed_run_compares_configs(toy_config: Config, tmp_pat
     assert sorted(run.iterdir()) == files
 
 
-@pytest.mark.parametrize(("quick", "sizes"), [(1e9, [4, 8]), (0.0, [4])])
+@pytest.mark.parametrize(("quick", "sizes"), [(1e9, [4, 4, 8, 8]), (0.0, [4])])
 def test_a_dry_run_takes_a_whole_batch_only_where_that_is_quick(
     toy_config: Config, monkeypatch: pytest.MonkeyPatch, quick: float, sizes: list[int]
 ) -> None:
@@ -120,6 +120,17 @@ def test_a_dry_run_takes_a_whole_batch_only_where_that_is_quick(
     monkeypatch.setattr("cmmulti.training.dry_run.collate", lambda items: seen.append(len(items)) or collate(items))
     dry_run(toy_config("data.batch_size=8"))
     assert seen == sizes
+
+
+def test_a_dry_run_takes_its_time_with_the_threads_of_the_run(toy_config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    before = torch.get_num_threads()
+    monkeypatch.setattr(
+        "cmmulti.training.dry_run.collate", lambda items: seen.append(torch.get_num_threads()) or collate(items)
+    )
+    dry_run(toy_config(f"trainer.threads={before + 1}"))
+    assert set(seen) == {before + 1}
+    assert torch.get_num_threads() == before
 
 
 def test_the_seed_decides_everything(toy_config: Config, tmp_path: Path) -> None:
