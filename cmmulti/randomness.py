@@ -11,15 +11,25 @@ import hashlib
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor
 
 
 def key(*parts: Hashable) -> int:
-    """A 63-bit seed made of the parts' ``repr``: the same on every machine and Python version."""
-    digest = hashlib.blake2b("\x1f".join(map(repr, parts)).encode(), digest_size=8).digest()
+    """A 63-bit seed made of the parts' ``repr``: the same on every machine and Python version.
+
+    NumPy's integers are the same as Python's, also in tuples.
+    """
+    digest = hashlib.blake2b("\x1f".join(repr(_plain(part)) for part in parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
+
+
+def _plain(part: Hashable) -> Hashable:
+    if isinstance(part, tuple):
+        return tuple(map(_plain, part))
+    return int(part) if isinstance(part, Integral) and not isinstance(part, bool) else part
 
 
 class SampleRandomness:

@@ -41,8 +41,9 @@ def load(group: str, name: str) -> Any:
         raise unknown_name(group.removesuffix("s").replace("modalitie", "modality").replace("_", " "), name, entries)
     try:
         return entries[name].load()
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"{group}: {name!r} ({entries[name].value}) cannot be loaded: {error}") from error
+    except Exception as error:  # a module may raise anything when it is imported
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{group}: {name!r} ({entries[name].value}) cannot be loaded: {reason}") from error
 
 
 def model_folder(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""Fill a hole in a sound with several answers, and measure how much they differ.
+"""Fill a hole in a sound with several answers, and measure each beside silence.
 
 python examples/inpaint_clip.py spoken-digits clip.wav --start 0.10 --end 0.20 --out filled
 """

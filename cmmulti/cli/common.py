@@ -51,8 +51,10 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a model folder or a shipped name")
 
 
-def add_sampling(parser: argparse.ArgumentParser, steps: int) -> None:
-    """Flags of every command that samples."""
+def add_sampling(
+    parser: argparse.ArgumentParser, steps: int, sampler: str = "default: the one that suits the model"
+) -> None:
+    """Flags of every command that samples. ``sampler``: which one it takes where none is asked for, in words."""
     parser.add_argument(
         "--steps",
         type=whole,
@@ -66,7 +68,7 @@ def add_sampling(parser: argparse.ArgumentParser, steps: int) -> None:
     parser.add_argument(
         "--seed", type=seed, default=0, metavar="S", help="of the first sample; the others follow (default: 0)"
     )
-    parser.add_argument("--label", metavar="CLASS", help="a class by number or name, for models that know classes")
+    parser.add_argument("--label", metavar="CLASS", help="a class by name or number, for models that know classes")
     parser.add_argument(
         "--context",
         metavar="NAME=V,...|FILE",
@@ -74,7 +76,7 @@ def add_sampling(parser: argparse.ArgumentParser, steps: int) -> None:
         "entries take turns",
     )
     add_guidance(parser)
-    add_sampler(parser, "default: the one that suits the model")
+    add_sampler(parser, sampler)
     add_device(parser)
 
 
@@ -124,6 +126,8 @@ def device(name: str) -> Any:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         wanted = torch.device(name)
+        if wanted.type not in ("cpu", "cuda", "mps"):
+            raise NotImplementedError
         torch.zeros(1, device=wanted)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(f"--device {name}: not available here; expected cpu, cuda, cuda:N, mps or auto") from error
@@ -131,12 +135,15 @@ def device(name: str) -> Any:
 
 
 def label_of(pipe: Pipeline, text: str | None) -> int | None:
-    """The number of a class given by number or name."""
+    """The number of a class given by number or name, the name first."""
     if text is None:
         return None
     names = pipe.config.classes
     if text in names:
-        return names.index(text)
+        number = names.index(text)
+        if text.isdecimal() and number != int(text) < len(names):
+            print(f"label: the class named {text}, which has number {number}", file=sys.stderr)
+        return number
     try:
         return int(text)
     except ValueError as error:

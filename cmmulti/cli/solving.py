@@ -28,7 +28,7 @@ def add_solving(subparsers: argparse._SubParsersAction[Any], verb: str, summary:
     parser.add_argument(
         "--samples", type=whole, default=1, metavar="K", help="how many answers, from seeds S .. S+K-1 (default: 1)"
     )
-    add_sampling(parser, steps=4)
+    add_sampling(parser, steps=4, sampler="default: multistep")
     add_out(parser)
     parser.add_argument(
         "-h", "--help", action=TaskHelp, nargs=0, help="explain the command, and the task where it is given"

@@ -59,8 +59,10 @@ def train_classifier(data: RealSet, classes: int, how: Training) -> Classifier:
 
 
 def cached_classifier(folder: Path, identity: dict[str, Any], data: RealSet, classes: int, how: Training) -> Classifier:
-    """The classifier of ``identity`` (data set, modality settings) from ``folder``; trained and kept there if new."""
-    full = {**identity, **vars(how), "shape": list(data.x.shape[1:]), "n": len(data), "classes": classes}
+    """The classifier of ``identity`` (data set, modality settings) and of these very data from ``folder``; trained and kept
+    there if new.
+    """
+    full = {**identity, **vars(how), "shape": list(data.x.shape[1:]), "classes": classes, "data": _digest(data)}
     name = hashlib.sha256(json.dumps(full, sort_keys=True, default=str).encode()).hexdigest()[:12]
     path = folder / f"classifier-{identity['dataset']}-{name}.safetensors"
     if path.is_file():
@@ -76,6 +78,13 @@ def cached_classifier(folder: Path, identity: dict[str, Any], data: RealSet, cla
     except OSError as error:
         raise UserError(f"{path}: cannot write the classifier ({error.strerror or error})") from error
     return model
+
+
+def _digest(data: RealSet) -> str:
+    """Two folders may share a name, a size and classes, and files of one may be replaced."""
+    digest = hashlib.sha256(data.labels.contiguous().numpy().tobytes())
+    digest.update(data.x.contiguous().numpy())
+    return digest.hexdigest()
 
 
 def _read(path: Path, shape: tuple[int, ...], classes: int) -> Classifier:

@@ -13,6 +13,7 @@ from cmmulti.evaluation.sets import draw
 from cmmulti.evaluation.study import FEWEST, REAL_SEED, training_tensors
 from cmmulti.modality import DataSource, Modality
 from cmmulti.nn.feature_network import ClassifierFile, write_classifier
+from cmmulti.report.folder import IGNORED
 
 MOST_JUDGED = 10_000
 
@@ -28,7 +29,7 @@ def train_feature_network(
     Raises:
         UserError: there are too few labels, or ``out`` holds something or cannot be written.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(inner.name not in IGNORED for inner in out.iterdir())):
         raise UserError(f"{out}: exists and is not an empty folder; expected a new one for the classifier")
     train = training_tensors(modality.dataset(source, "train")).labelled
     if len(train) < FEWEST:

@@ -9,7 +9,7 @@ from cmmulti.errors import UserError
 from cmmulti.evaluation.classifier import Training
 from cmmulti.evaluation.generation import THEIR_OWN, Sampling, sampled
 from cmmulti.evaluation.statistics import frechet_distance
-from cmmulti.evaluation.study import features_of, real_data
+from cmmulti.evaluation.study import FEWEST, features_of, real_data
 from cmmulti.modality import DataSource
 from cmmulti.noise import karras
 from cmmulti.pipeline import Pipeline
@@ -42,6 +42,8 @@ def with_searched_levels(
         raise UserError("search-levels: a denoising teacher walks its ODE; expected a consistency model")
     if steps < 2:
         raise UserError(f"search-levels: expected 2 or more among the steps, got {steps}")
+    if n < FEWEST:
+        raise UserError(f"n: expected at least {FEWEST} samples for figures with a meaning, got {n}")
     data = real_data(pipeline.modality, source, "val", n, bool(pipeline.config.classes))
     features, _ = features_of(pipeline.modality, source, data, cache, training)
     real = features(data.shown.x)
@@ -53,6 +55,7 @@ def with_searched_levels(
         return distance
 
     found = search_levels(quality, steps, karras(CANDIDATES, sigma_max=pipeline.model.sigma_max))
-    levels = {len(each): [float(f"{level:.4g}") for level in each] for each in found.levels if len(each) > 1}
+    highest = pipeline.model.sigma_max  # which digits are not to be rounded beyond
+    levels = {len(each): [min(float(f"{v:.4g}"), highest) for v in each] for each in found.levels if len(each) > 1}
     config = pipeline.config.model_copy(update={"levels": {**pipeline.config.levels, **levels}})
     return Pipeline(pipeline.model, pipeline.modality, config, pipeline.card)

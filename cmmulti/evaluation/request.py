@@ -71,6 +71,10 @@ def check(request: Request) -> None:
     if not request.data.is_dir():
         raise UserError(f"{request.data}: expected the folder that holds the data sets")
     _check_sampling(request)
+    if request.search_levels and request.task is not None:
+        raise UserError("--search-levels: levels are searched for samples; expected no --task beside it")
+    if request.tune and request.task is None:
+        raise UserError(f"--tune {request.tune[0]!r}: expected --task, whose options are tuned")
     if is_main():
         check_free(request.out, request.overwrite)
 

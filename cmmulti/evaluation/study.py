@@ -111,7 +111,8 @@ def real_data(modality: Modality, source: DataSource, split: Split, n: int, cond
     if conditional:
         unseen, first = unseen.labelled, first.labelled
     if min(len(unseen), len(first)) < FEWEST:
-        raise UserError(f"data {source.name}: a class-conditional model needs labels; expected {FEWEST} items with one")
+        which = "a class-conditional model needs labels; expected {} items with one" if conditional else "expected {} items"
+        raise UserError(f"data {source.name}: {which.format(FEWEST)} in each part, got {len(first)} and {len(unseen)}")
     through = needs_round_trip(modality, train.x)
     if not through:
         return RealData(train, first, unseen, unseen, through)

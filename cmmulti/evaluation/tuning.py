@@ -56,7 +56,10 @@ def parsed(line: str) -> tuple[str, str, list[Any]]:
     key, equals, text = rest.partition("=")
     if not (name and colon and key and equals and text):
         raise UserError(f"--tune {line!r}: expected NAME:KEY=V1,V2,...")
-    return name, key.replace("-", "_"), [yaml.safe_load(v) for v in text.split(",")]
+    try:
+        return name, key.replace("-", "_"), [yaml.safe_load(v) for v in text.split(",")]
+    except yaml.YAMLError as error:
+        raise UserError(f"--tune {line!r}: expected plain values with commas between them, without brackets") from error
 
 
 def _psnr(
@@ -84,4 +87,8 @@ def _psnr(
         if name not in makers:
             raise unknown_name(f"baseline of task {task}", name, makers)
         answer = makers[name]()
-    return pipeline.modality.metrics(answer, truth, outcome.mark)["psnr"]
+    found = pipeline.modality.metrics(answer, truth, outcome.mark)
+    if "psnr" not in found:
+        measured = ", ".join(found) or "nothing"
+        raise UserError(f"--tune: answers are chosen by their PSNR; modality {pipeline.modality.name} measures {measured}")
+    return found["psnr"]

@@ -13,6 +13,7 @@ from cmmulti.files import read_json
 
 Facts = dict[str, Any]
 """``kind`` and ``path``, then what there is to say; JSON as it stands."""
+LONGEST_HEAD = 65536
 WIDE = 90
 """Characters of a mapping that still fit on its line."""
 
@@ -81,6 +82,14 @@ def _ends(*suffixes: str) -> Callable[[Path], bool]:
     return lambda path: path.name.lower().endswith(suffixes)
 
 
+def _tabulates(path: Path) -> bool:
+    """Whether a CSV file is a log of a run or a manifest; others may be a modality's items."""
+    if path.suffix.lower() != ".csv":
+        return False
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return bool({"step", "path"} & set(file.readline(LONGEST_HEAD).strip().split(",")))
+
+
 # Which module and function describes what; a module is imported when it is needed, since training takes seconds.
 _FOLDERS: list[tuple[Callable[[Path], bool], str, str]] = [
     # Before results: a comparison's folder has both.
@@ -104,7 +113,7 @@ _FILES: list[tuple[Callable[[Path], bool], str, str]] = [
     (lambda path: path.name == "config.json", "models", "config"),
     (_tells("parameterization"), "models", "config"),
     (_tells("identity", "clock"), "comparisons", "entry"),
-    (_ends(".csv"), "runs", "table"),
+    (_tabulates, "runs", "table"),
     (_compares, "comparisons", "config"),
     (_ends(".yaml", ".yml"), "runs", "config"),
     (_ends(".ckpt"), "runs", "checkpoint_file"),

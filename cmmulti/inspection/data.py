@@ -15,6 +15,7 @@ from cmmulti import registry
 from cmmulti.description import UnclaimedError
 from cmmulti.errors import UserError
 from cmmulti.files import DAMAGED_ARCHIVE
+from cmmulti.inspection.runs import table
 from cmmulti.modality import Modality
 
 MOST_FILES = 1_000_000
@@ -40,6 +41,8 @@ def file(path: Path) -> dict[str, Any]:
                 raise
     if path.suffix.lower() == ".npz":
         return _arrays(path)
+    if path.suffix.lower() == ".csv":
+        return table(path)
     raise _unknown(path, adapters)
 
 

@@ -11,7 +11,6 @@ from safetensors import SafetensorError, safe_open
 
 from cmmulti.errors import UserError
 from cmmulti.nn.feature_network import TrainedClassifier
-from cmmulti.noise import few_step_levels
 from cmmulti.pipeline import Pipeline, PipelineConfig
 from cmmulti.pipeline.folder import parameters, read_config
 
@@ -40,7 +39,7 @@ def config(path: Path) -> dict[str, Any]:
     """The ``config.json`` of a model."""
     found = read_config(path)
     modality = found.build_modality()
-    levels = {str(n): found.levels.get(n, few_step_levels(n, found.sigma_max)) for n in (1, 2)}
+    levels = {str(steps): found.levels_of(steps) for steps in (1, 2, 4)}
     return {"kind": "model config", "path": str(path), **_of_config(found), "shape": list(modality.shape), "levels": levels}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -28,11 +29,13 @@ class Conditioned:
         classes = len(self.config.classes)
         if labels is None:
             return [s % classes if classes else None for s in seeds]
+        if len(labels) != len(seeds):
+            raise UserError(f"labels: expected one for each of {len(seeds)} seeds, got {len(labels)}")
         for label in labels:
-            if label is not None and not 0 <= label < max(classes, 0):
+            if label is not None and not (isinstance(label, Integral) and 0 <= label < classes):
                 expected = f"0 to {classes - 1}" if classes else "none: this model knows no classes"
                 raise UserError(f"label: expected {expected}, got {label}")
-        return list(labels)
+        return [None if label is None else int(label) for label in labels]
 
     def contexts_for(self, seeds: Sequence[int], context: Context | None) -> Tensor | None:
         """The context of each sample (n, tokens, width) as the network is told it; None where nothing was asked for.

@@ -15,7 +15,7 @@ from cmmulti.contexts import ContextScale
 from cmmulti.errors import UserError
 from cmmulti.modality import Modality
 from cmmulti.model import Model, Role
-from cmmulti.noise import SIGMA_MAX
+from cmmulti.noise import SIGMA_MAX, few_step_levels, karras
 from cmmulti.parameterization import Parameterization, parameterization
 from cmmulti.ranged import Span, joined
 
@@ -121,6 +121,16 @@ class PipelineConfig(BaseModel):
     def conditional(self) -> bool:
         """Whether the model knows anything that guidance could strengthen: classes or contexts."""
         return bool(self.classes) or self.context is not None
+
+    def levels_of(self, steps: int) -> list[float]:
+        """Noise levels of generation in ``steps`` evaluations: those that were searched, where there are any."""
+        if steps < 1:
+            raise UserError(f"steps: expected at least 1, got {steps}")
+        if steps in self.levels:
+            return list(self.levels[steps])
+        if self.role == "teacher":
+            return [float(v) for v in karras(steps, sigma_max=self.sigma_max)]
+        return few_step_levels(steps, self.sigma_max)
 
     def build_modality(self) -> Modality:
         adapter = registry.load("modalities", self.modality.name)

@@ -20,7 +20,7 @@ class Outcome:
     """The results of one call.
 
     Args:
-        task: ``sample``, ``edit inpaint``, ... items, seeds, labels: in seed order.
+        task: ``sample``, ``inpaint``, ... items, seeds, labels: in seed order.
         levels: noise levels visited. sampler: its name. nfe: network evaluations per sample.
         seconds: wall time of all samples, files excluded.
         assignment: what was asked, for edits and reconstructions. truth: the right answer where it is known.

@@ -17,7 +17,6 @@ from cmmulti.errors import UserError
 from cmmulti.media import Media
 from cmmulti.modality import Assignment, Item, Modality
 from cmmulti.model import Model
-from cmmulti.noise import few_step_levels, karras
 from cmmulti.pipeline.conditioned import Conditioned
 from cmmulti.pipeline.folder import PipelineConfig, model_folder, read_folder, write_folder
 from cmmulti.pipeline.outcome import Outcome
@@ -64,13 +63,7 @@ class Pipeline(Conditioned):
 
     def levels(self, steps: int) -> list[float]:
         """Noise levels of generation in ``steps`` evaluations: those of the config where it has them."""
-        if steps < 1:
-            raise UserError(f"steps: expected at least 1, got {steps}")
-        if steps in self.config.levels:
-            return list(self.config.levels[steps])
-        if self.model.role == "teacher":
-            return [float(v) for v in karras(steps, sigma_max=self.model.sigma_max)]
-        return few_step_levels(steps, self.model.sigma_max)
+        return self.config.levels_of(steps)
 
     def generate(
         self,
@@ -84,7 +77,12 @@ class Pipeline(Conditioned):
     ) -> Samples:
         """Model tensors (n, C, *spatial) of ``seeds``, in order, in batches; shared out where Accelerate runs several
         processes. The samples depend on their seeds alone, not on batch or processes.
+
+        Args:
+            labels: a class, or None, for each seed; by default ``seed mod classes``.
         """
+        if batch < 1:
+            raise UserError(f"batch: expected at least 1, got {batch}")
         walker = self.sampler(sampler)
         chosen, contexts = self.labels_for(seeds, labels), self.contexts_for(seeds, context)
         mine = my_share(len(seeds))
@@ -176,6 +174,7 @@ class Pipeline(Conditioned):
         checked_options = checked(job.Options, dict(options or {}), f"task {task}")
         source = Path(source) if isinstance(source, str) else source
         assignment = job.prepare(self.modality, source, checked_options, self.model)
+        truth = assignment.truth if reference is None else self._item(reference)
         walked = self._walked(assignment, steps, levels)
         seeds = list(range(seed, seed + samples))
         chosen = assignment.label if label is None else label
@@ -188,7 +187,6 @@ class Pipeline(Conditioned):
             item, nfe = self._solve_one(assignment, s, walked, condition, sampler, callback)
             items.append(item)
         seconds = time.perf_counter() - began
-        truth = assignment.truth if reference is None else self._item(reference)
         return Outcome(
             self,
             task,

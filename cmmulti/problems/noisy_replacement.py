@@ -18,7 +18,7 @@ class NoisyReplacement(Solver):
 
     The estimate itself is left to the network, which must bring the rest into agreement; with few steps it often does not,
     and correcting the estimate (replacement, proximal CG) serves better. Noise that y already holds is not added again. At
-    the end exact measurements are put into the result, noisy ones are not.
+    the end exact measurements are put into the result, noisy ones are not: in a single step they are not looked at.
 
     Operators as for :class:`~cmmulti.problems.null_space.NullSpace`.
 

@@ -17,7 +17,8 @@ class NullSpace(Solver):
 
     With exact measurements ``c = 1``. With noisy ones (DDNM+, eq. 17-19) the part of the next state that was measured
     brings its own noise along, so that less is added there, and ``c = min(1, sigma_next / s)`` once that noise, of
-    standard deviation s in model space, exceeds the level: the last estimate is the network's own. It differs from
+    standard deviation s in model space, exceeds the level: the last estimate is the network's own
+    (in a single step noisy measurements are not looked at). It differs from
     :class:`~cmmulti.problems.replacement.Replacement` in this alone.
 
     The noise is taken as white on the measured coordinates, which holds for orthogonal rows of one length: masks, block

@@ -199,7 +199,7 @@ def remove_former(folder: Path) -> None:
         return
     for part in former.parts:
         inner = folder / part.folder
-        if (inner / RESULTS).is_file():
+        if (inner / RESULTS).is_file() and not _leads_out(folder, inner):
             remove_former(inner)
             _remove_empty(inner)
     names = {RESULTS, PAGE, *(output.file for output in former.outputs)}
@@ -208,10 +208,17 @@ def remove_former(folder: Path) -> None:
     for section in former.sections:
         for record in section.media:
             names |= _files(record)
-    for name in names:
-        (folder / name).unlink(missing_ok=True)
-    for below in sorted({(folder / name).parent for name in names} - {folder}, reverse=True):
+    ours = [folder / name for name in names if not _leads_out(folder, (folder / name).parent)]
+    for path in ours:
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
+    for below in sorted({path.parent for path in ours} - {folder}, reverse=True):
         _remove_empty(below)
+
+
+def _leads_out(folder: Path, below: Path) -> bool:
+    """Whether a link on the way from a folder to one that its results name leads elsewhere: no results lie there."""
+    return not below.resolve().is_relative_to(folder.resolve())
 
 
 def _files(record: MediaRecord) -> set[str]:

@@ -19,6 +19,8 @@ from cmmulti.report.figures import figure
 from cmmulti.report.results import RESULTS, MediaRecord, Part, Results, Table, read_results, write_text
 
 PAGE = "index.html"
+GENERATOR = '<meta name="generator" content="cmmulti'
+"""By which a page of ours is known."""
 LARGEST_MEDIUM = 64_000_000
 PATH = re.compile(r"(?<![\w./&;-])(?:[A-Za-z0-9][\w.-]*/)+" + re.escape(PAGE))
 """A page further down, named in a section's text."""
@@ -65,6 +67,19 @@ def write_page(folder: Path, results: Results | None = None) -> Path:
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
     return path
+
+
+def check_replaceable(page: Path) -> None:
+    """Refuse to write over a page that is none of ours.
+
+    Raises:
+        UserError: it does not say that it was made here.
+    """
+    try:
+        if page.exists() and GENERATOR not in page.read_text(encoding="utf-8", errors="replace")[:4096]:
+            raise UserError(f"{page}: is another page, which would be lost; move it away first")
+    except OSError as error:
+        raise UserError(f"{page}: cannot be read ({error.strerror or error})") from error
 
 
 def gather(folder: Path) -> Results:

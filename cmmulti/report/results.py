@@ -33,7 +33,7 @@ def _finite(value: Any) -> Any:
 def _inside(path: str) -> str:
     """A relative path that stays inside the folder; a results file may come from anybody."""
     parts = path.replace("\\", "/").split("/")
-    if not path or path.startswith(("/", "\\")) or ":" in parts[0] or ".." in parts or "\x00" in path:
+    if path.startswith(("/", "\\")) or ":" in parts[0] or "\x00" in path or {"", ".", ".."} & set(parts):
         raise ValueError(f"expected a path inside the folder, got {path!r}")
     return path
 

@@ -45,6 +45,12 @@ class ModalityCase:
         return self.writable or "".join(self.file.suffixes)
 
 
+_WORDS = (
+    "model task input reference samples steps levels seed label context guidance sampler device out overwrite json help"
+)
+TAKEN = frozenset(_WORDS.split())
+"""What the commands that run tasks are told themselves; a task's option of that name could not be given."""
+
 check_modality: Suite[ModalityCase] = Suite("modality")
 """``check_modality(ModalityCase(MyModality(MySettings()), Path("good.wav"), error=0.05))``."""
 
@@ -233,6 +239,8 @@ def tasks_say_what_they_are(case: ModalityCase) -> None:
         fail_unless(bool(task.summary), f"task {name!r} has no summary")
         silent = [k for k, f in task.Options.model_fields.items() if not f.description]
         fail_unless(not silent, f"task {name!r}: options without a description: {', '.join(silent)}")
+        taken = sorted(TAKEN & set(task.Options.model_fields))
+        fail_unless(not taken, f"task {name!r}: options that the commands have themselves: {', '.join(taken)}")
     error = _refusal(lambda: case.modality.task("no-such-task", "edit"))
     fail_unless(error is not None, "an unknown task is not refused with a UserError")
 

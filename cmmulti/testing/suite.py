@@ -50,9 +50,10 @@ class Suite(Generic[T]):
         for name, check in self.checks.items():
             try:
                 check(piece)
-            except AssertionError as error:
+            except Exception as error:  # a piece that raises something else is no better, and the other checks still tell
                 if name not in known:
-                    failures.append(f"{name}: {error}")
+                    broken = isinstance(error, AssertionError)
+                    failures.append(f"{name}: {error}" if broken else f"{name}: {type(error).__name__}: {error}")
             else:
                 if name in known:
                     failures.append(f"{name}: passes, though it is listed as a known failure ({known[name]})")

@@ -72,7 +72,9 @@ def digits(source: DataSource, split: Split) -> PictureArray:
     kept = distinct(array)
     chosen = kept[divide(len(kept), options.split_seed, 0.1, 0.1)[split]]
     names = [f"digits/{i}" for i in chosen]
-    return PictureArray(array[chosen], bunch.target[chosen], names, [str(d) for d in range(10)], options.flip)
+    return PictureArray(
+        array[chosen], bunch.target[chosen], names, [str(d) for d in range(10)], options.flip and split == "train"
+    )
 
 
 class CifarOptions(SplitOptions):

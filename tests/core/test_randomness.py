@@ -1,5 +1,6 @@
 """Random numbers depend on their address and on nothing else."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -71,3 +72,9 @@ def test_dropout_is_shared_and_leaves_no_trace():
     assert torch.equal(torch.get_rng_state(), before)
     with TrainingRandomness(seed=1, step=11).dropout("cpu"):
         assert not torch.equal(drop(x), first)
+
+
+def test_numpys_integers_are_the_same_seeds():
+    assert key("sample", np.int64(7), (np.uint8(1), 2)) == key("sample", 7, (1, 2))
+    assert key(True) != key(1)
+    assert torch.equal(SampleRandomness(np.arange(2)).normal((2, 3)), SampleRandomness([0, 1]).normal((2, 3)))

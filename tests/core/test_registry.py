@@ -40,3 +40,12 @@ def test_a_broken_plug_in_is_reported_and_the_rest_work(monkeypatch):
     with pytest.raises(UserError, match=r"'broken' \(no_such_package.module:Thing\) cannot be loaded"):
         registry.load("operators", "broken")
     assert registry.load("operators", "mask").__name__ == "Mask"
+
+
+def test_a_plug_in_that_raises_anything_at_import_is_reported(monkeypatch, tmp_path):
+    (tmp_path / "hasty.py").write_text("raise RuntimeError('no\\nlicence')")
+    monkeypatch.syspath_prepend(tmp_path)
+    broken = EntryPoint("hasty", "hasty:Thing", "cmmulti.operators")
+    monkeypatch.setattr(registry, "_entries", lambda group: {"hasty": broken})
+    with pytest.raises(UserError, match=r"^operators: 'hasty' \(hasty:Thing\) cannot be loaded: RuntimeError: no licence$"):
+        registry.load("operators", "hasty")

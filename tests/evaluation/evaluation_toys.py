@@ -121,17 +121,20 @@ class Recalls(nn.Module):
         return self.answers[label, which]
 
 
-def pipeline(answers: Tensor, modality: Modality, classes: int = 2, role: str = "consistency") -> Pipeline:
+def pipeline(
+    answers: Tensor, modality: Modality, classes: int = 2, role: str = "consistency", sigma_max: float = 80.0
+) -> Pipeline:
     """A pipeline whose one-step samples are ``answers`` nearly exactly."""
     form = EDM(1.0)
-    c_out = form.coefficients(torch.tensor([80.0], dtype=torch.float64)).c_out
-    model = Model(Recalls(answers / float(c_out)), form, role)  # type: ignore[arg-type]
+    c_out = form.coefficients(torch.tensor([sigma_max], dtype=torch.float64)).c_out
+    model = Model(Recalls(answers / float(c_out)), form, role, sigma_max)  # type: ignore[arg-type]
     config = PipelineConfig(
         name="recalls",
         modality=Piece(name="waves"),
         network=Piece(name="unet"),
         parameterization=Piece(name="edm"),
         role=role,  # type: ignore[arg-type]
+        sigma_max=sigma_max,
         classes=["slow", "fast"][:classes],
     )
     return Pipeline(model.eval(), modality, config, "---\ndatasets: [waves]\n---\n# Recalls\n")

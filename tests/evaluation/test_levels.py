@@ -67,3 +67,13 @@ def test_what_cannot_be_searched_is_refused(tmp_path: Path) -> None:
 def test_a_model_that_is_neither_folder_nor_shipped_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["edit", "digist", "--help"]) == 2
     assert "digist" in capsys.readouterr().err
+
+
+def test_searched_levels_stay_below_the_models_highest(tmp_path: Path) -> None:
+    pipe = pipeline(unseen(50_000), WaveModality(ModalitySettings()), sigma_max=14.6161)
+    out = tmp_path / "out"
+    evaluate(
+        Request(pipe, "waves", tmp_path, out, n=16, steps=(2,), classifier_steps=2, search_levels=True), lambda line: None
+    )
+    rows = json.loads((out / "results.json").read_text())["details"]["rows"]
+    assert rows[0]["steps"] == 2

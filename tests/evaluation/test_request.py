@@ -242,3 +242,22 @@ def test_pairs_and_tunings_are_read_as_they_are_typed() -> None:
             parsed(line)
     with pytest.raises(UserError, match="KEY=VALUE"):
         pairs(["nothing"], "--data-option")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "fill", "search_levels": True}, "--search-levels: levels are searched for samples; expected no --task"),
+        ({"tune": ["result:strength=1,2"]}, "--tune 'result:strength=1,2': expected --task"),
+        ({"search_levels": True, "n": 8, "steps": [1, 2]}, "n: expected at least 16 samples"),
+    ],
+)
+def test_what_nothing_would_follow_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        evaluate(request(tmp_path, FillModality, **changes), lambda line: None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_values_to_be_tuned_are_plain() -> None:
+    with pytest.raises(UserError, match=r"--tune 'result:level=\[1,2\]': expected plain values with commas"):
+        parsed("result:level=[1,2]")

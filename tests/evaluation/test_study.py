@@ -14,8 +14,8 @@ from torch import Tensor
 
 from cmmulti.errors import UserError
 from cmmulti.evaluation.classifier import Training, cached_classifier, fingerprint, train_classifier
-from cmmulti.evaluation.sets import draw, needs_round_trip, round_trip
-from cmmulti.evaluation.study import Study, label_features, study
+from cmmulti.evaluation.sets import RealSet, draw, needs_round_trip, round_trip
+from cmmulti.evaluation.study import Study, label_features, study, training_tensors
 from cmmulti.modality import DataSource, ModalitySettings
 from cmmulti.nn.classifier import Classifier
 
@@ -184,3 +184,10 @@ def test_a_damaged_classifier_is_refused_by_name(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match=path.name):
         cached_classifier(tmp_path, {"dataset": "waves"}, data, 2, how)
+
+
+def test_other_data_of_the_same_name_and_size_have_a_classifier_of_their_own(tmp_path: Path) -> None:
+    how, data = Training(steps=2), training_tensors(Waves("train"))
+    swapped = RealSet(data.x, 1 - data.labels)
+    first, second, again = (cached_classifier(tmp_path, {"dataset": "folder"}, d, 2, how) for d in (data, swapped, data))
+    assert fingerprint(first) == fingerprint(again) != fingerprint(second)

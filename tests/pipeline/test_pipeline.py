@@ -91,3 +91,18 @@ def test_guidance_that_has_no_effect_is_refused(
     pipe.model.role = role
     with pytest.raises(UserError, match=message):
         pipe.sample(1, guidance=weight)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([1], "labels: expected one for each of 2 seeds, got 1"),
+        ([0, 1, 2], "expected one for each of 2 seeds, got 3"),
+        ([0, 1.5], r"label: expected 0 to \d+, got 1.5"),
+    ],
+)
+def test_labels_fit_the_seeds(pipe: Pipeline, labels: list[int | None], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        pipe.generate([0, 1], [80.0], labels)
+    with pytest.raises(UserError, match="batch: expected at least 1, got 0"):
+        pipe.generate([0, 1], [80.0], batch=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -13,6 +14,8 @@ import pytest
 from cmmulti.errors import UserError
 from cmmulti.report import ResultFolder, check_free
 from cmmulti.report import folder as module
+from cmmulti.report.folder import remove_former
+from cmmulti.report.results import Output
 
 
 def names(folder: Path) -> set[str]:
@@ -120,3 +123,23 @@ def test_an_impossible_place_is_refused_before_the_work(tmp_path: Path, place: s
 def test_checking_leaves_nothing_behind(tmp_path: Path) -> None:
     check_free(tmp_path / "a" / "b")
     assert not any(tmp_path.iterdir())
+
+
+def test_a_former_result_deletes_nothing_through_links_or_as_itself(tmp_path: Path, make: Callable[..., Path]) -> None:
+    former = make(tmp_path / "out")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious.txt").write_text("mine")
+    (former / "link").symlink_to(tmp_path / "mine")
+    results = json.loads((former / "results.json").read_text())
+    results["outputs"] = [{"file": "link/precious.txt"}]
+    results["parts"] = []
+    (former / "results.json").write_text(json.dumps(results))
+    remove_former(former)
+    assert (tmp_path / "mine" / "precious.txt").read_text() == "mine"
+    assert not (former / "results.json").exists()
+
+
+@pytest.mark.parametrize("path", [".", "./a.txt", "a/./b", "a//b", "a/"])
+def test_a_result_names_no_folder_as_its_own_part(path: str) -> None:
+    with pytest.raises(ValueError, match="expected a path inside the folder"):
+        Output(file=path)

@@ -12,7 +12,7 @@ import pytest
 from cmmulti.errors import UserError
 from cmmulti.report import Part, Results, gather, page, write_page, write_results
 from cmmulti.report.figures import figure
-from cmmulti.report.page import comparison
+from cmmulti.report.page import check_replaceable, comparison
 
 
 class Links(HTMLParser):
@@ -146,3 +146,11 @@ def test_the_best_of_each_figure_is_marked() -> None:
 )
 def test_figures_are_rounded_and_scaled(key: str, value: float | None, text: str) -> None:
     assert figure(key).text(value) == text
+
+
+def test_another_page_is_not_written_over(tmp_path: Path, make: Callable[..., Path]) -> None:
+    folder = make(tmp_path / "out")
+    check_replaceable(folder / "index.html")
+    (folder / "index.html").write_text("<title>my own home page</title>")
+    with pytest.raises(UserError, match="is another page, which would be lost"):
+        check_replaceable(folder / "index.html")

@@ -37,7 +37,7 @@ class Interpolate(Task):
 
     Between pictures their mixtures are noised to a middle level, all with the same noise, and denoised (DDPM, arXiv
     2006.11239, section 4.3). Between seeds the noise itself turns from one to the other on the sphere; in one step the ends
-    are what these seeds generate.
+    are what these seeds generate with the same class; none is told to the model where none is asked for.
     """
 
     name = "interpolate"
