@@ -83,7 +83,7 @@ def cached_classifier(folder: Path, identity: dict[str, Any], data: RealSet, cla
 def _digest(data: RealSet) -> str:
     """Two folders may share a name, a size and classes, and files of one may be replaced."""
     digest = hashlib.sha256(data.labels.contiguous().numpy().tobytes())
-    digest.update(data.x.contiguous().numpy())
+    digest.update(data.x.contiguous().numpy().data)
     return digest.hexdigest()
 
 

@@ -44,7 +44,7 @@ def with_searched_levels(
         raise UserError(f"search-levels: expected 2 or more among the steps, got {steps}")
     if n < FEWEST:
         raise UserError(f"n: expected at least {FEWEST} samples for figures with a meaning, got {n}")
-    data = real_data(pipeline.modality, source, "val", n, bool(pipeline.config.classes))
+    data = real_data(pipeline.modality, source, "val", n, pipeline.config.classes)
     features, _ = features_of(pipeline.modality, source, data, cache, training)
     real = features(data.shown.x)
 

@@ -24,7 +24,8 @@ class Request:
     Args:
         pipeline, teacher: loaded models. model: what the first was called. data: the folder that holds the data sets.
         out: the result folder. dataset: a data set's name; None takes the one that the model's card names.
-        data_option: ``KEY=VALUE`` lines for it. split: the held-out part. n: samples per row, or most items of a task.
+        data_option: ``KEY=VALUE`` lines for it, on top of the training's. split: the held-out part. n: samples per row, or
+        most items of a task.
         steps: numbers of steps. seed: of the first sample. how: samplers and guidance.
         task, options: a task instead of free samples.
         tune, tune_n: see :func:`cmmulti.evaluation.tuning.tuned`. card: whether the model's card is to hold the figures.
@@ -55,11 +56,17 @@ class Request:
     command: str = ""
 
     def source(self) -> DataSource:
-        """The data set asked for, or the first one of the model card's head."""
+        """The data set asked for, or the first one of the model card's head.
+
+        Of the one that the model was trained on the options hold too, where nothing else is asked for: they say which items
+        were held out.
+        """
         name = self.dataset or named_in(self.pipeline.card)
         if name is None:
             raise UserError(f"dataset: {self.model}'s card names none; expected --dataset NAME")
-        return DataSource(name=name, root=self.data, options=pairs(self.data_option, "--data-option"))
+        trained = self.pipeline.config.data
+        own = trained.settings if trained is not None and trained.name == name else {}
+        return DataSource(name=name, root=self.data, options={**own, **pairs(self.data_option, "--data-option")})
 
 
 def check(request: Request) -> None:

@@ -25,6 +25,8 @@ AUGMENTED_TRAIN = 8_000
 """Training tensors drawn for the classifier and the search for copies, where items are augmented."""
 
 FEWEST = 16
+SHOWN = 5
+"""Names of classes in an error."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def study(
         raise UserError(f"n: expected at least {FEWEST} samples for figures with a meaning, got {n}")
     modality = models[0][1].modality
     tell("reading real items")
-    data = real_data(modality, source, split, n, bool(models[0][1].config.classes))
+    data = real_data(modality, source, split, n, models[0][1].config.classes)
     sets = []
     for name, pipeline, steps in models:
         warm_up(pipeline, n, min(steps), how)
@@ -98,20 +100,21 @@ def study(
     return Study(yardstick.floor(), rows, sets, data, features, accuracy, _notes(data, features, n))
 
 
-def real_data(modality: Modality, source: DataSource, split: Split, n: int, conditional: bool) -> RealData:
+def real_data(modality: Modality, source: DataSource, split: Split, n: int, classes: Sequence[str]) -> RealData:
     """Draw both parts. Where items show something else than tensors, ``n`` of the train part go through decoding.
 
-    A conditional model is compared with items that have a label, as its samples do; copies are looked for among all.
+    A model of ``classes`` is compared with items that have a label, as its samples do; copies are looked for among all.
     """
     train_part, heldout_part = modality.dataset(source, "train"), modality.dataset(source, split)
     if len(heldout_part) < FEWEST:
         raise UserError(f"data {source.name}: its {split} part has {len(heldout_part)} items; expected {FEWEST} or more")
+    _same_classes(source, train_part.class_names, classes)
     train = training_tensors(train_part)
     unseen, first = draw(heldout_part, REAL_SEED + 1, n), train[: min(len(train_part), LARGEST_TRAIN)]
-    if conditional:
+    if classes:
         unseen, first = unseen.labelled, first.labelled
     if min(len(unseen), len(first)) < FEWEST:
-        which = "a class-conditional model needs labels; expected {} items with one" if conditional else "expected {} items"
+        which = "a class-conditional model needs labels; expected {} items with one" if classes else "expected {} items"
         raise UserError(f"data {source.name}: {which.format(FEWEST)} in each part, got {len(first)} and {len(unseen)}")
     through = needs_round_trip(modality, train.x)
     if not through:
@@ -120,6 +123,17 @@ def real_data(modality: Modality, source: DataSource, split: Split, n: int, cond
     shown = RealSet(round_trip(modality, some.x, range(REAL_SEED, REAL_SEED + len(some))), some.labels)
     heldout = RealSet(round_trip(modality, unseen.x, range(REAL_SEED, REAL_SEED + len(unseen))), unseen.labels)
     return RealData(train, shown, heldout, unseen, through)
+
+
+def _same_classes(source: DataSource, found: Sequence[str], classes: Sequence[str]) -> None:
+    """Refuse data whose classes are not the model's: every figure of classes would be of other ones."""
+    numbered = list(classes) == [str(i) for i in range(len(classes))]  # a model may know its classes by number alone
+    if classes and found and list(found) != list(classes) and not (numbered and len(found) == len(classes)):
+        got, ours = (
+            f"{len(names)} classes ({', '.join(names[:SHOWN])}{', ...' * (len(names) > SHOWN)})"
+            for names in (found, classes)
+        )
+        raise UserError(f"data {source.name}: expected the model's {ours}, got {got}")
 
 
 def training_tensors(part: TrainingSet) -> RealSet:

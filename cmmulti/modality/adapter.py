@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -95,6 +95,13 @@ class Modality(ABC):
             panels: caption -> item. reference: the panel that the others' error maps are taken against, if any.
             mark: a task's constraint, to be shown.
         """
+
+    def summary(self, items: Sequence[Item]) -> tuple[Mapping[str, Item], list[Media]]:
+        """What several answers to one task say together: items by name, saved beside the answers, and their pictures.
+
+        Nothing by default.
+        """
+        return {}, []
 
     def affine(self, item: Item) -> Affine | None:
         """Gain and offset where the representation is affine in the item, else None."""

@@ -50,7 +50,8 @@ class PipelineConfig(BaseModel):
     contexts the network takes, and their scale; None where it takes none. ``guidance``: the range of guidance weights that
     the network was told in training; None where it was told none. ``sampler``: name of the one that the model was made
     for, None for that of its role. ``unconditional``: it has learned samples without a label or context too, which is what
-    guidance strengthens against.
+    guidance strengthens against. ``data``: the data set that it was trained on and its options, which say what was held
+    out; None where that is not known.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -73,6 +74,7 @@ class PipelineConfig(BaseModel):
     guidance: tuple[float, float] | None = None
     sampler: str | None = None
     unconditional: bool = True
+    data: Piece | None = None
 
     @model_validator(mode="after")
     def _same_classes(self) -> PipelineConfig:

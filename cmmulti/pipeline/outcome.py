@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from cmmulti.media import Media
 from cmmulti.modality import Assignment, Item
 
 if TYPE_CHECKING:
@@ -66,6 +67,13 @@ class Outcome:
             return {}
         modality = self.pipeline.modality
         return {name: modality.metrics(item, self.truth, self.mark) for name, item in self.baseline_items.items()}
+
+    @cached_property
+    def summary(self) -> tuple[Mapping[str, Item], list[Media]]:
+        """What several answers to one task say together, and pictures of it; nothing for samples and single answers."""
+        if self.assignment is None or len(self.items) < 2:
+            return {}, []
+        return self.pipeline.modality.summary(self.items)
 
     def panels(self, number: int = 0) -> dict[str, Item]:
         """What belongs side by side with result ``number``: input, baselines, result, truth."""

@@ -28,6 +28,8 @@ def write_outcome(outcome: Outcome, folder: Path, command: str, overwrite: bool)
         for item, seed, label in zip(outcome.items, outcome.seeds, outcome.labels, strict=True):
             file = pipeline.save(item, target.path / f"{stem}-{seed}{pipeline.modality.extension}")
             outputs.append(Output(file=file.relative_to(target.path).as_posix(), seed=seed, label=label))
+        together, media = outcome.summary
+        summed = [pipeline.save(i, target.path / f"{name}{pipeline.modality.extension}") for name, i in together.items()]
         results = Results(
             command=command,
             model=pipeline.config.name,
@@ -38,13 +40,15 @@ def write_outcome(outcome: Outcome, folder: Path, command: str, overwrite: bool)
             metrics=dict(outcome.metrics),
             baselines={name: dict(figures) for name, figures in outcome.baselines.items()},
             outputs=outputs,
+            together=[file.relative_to(target.path).as_posix() for file in summed],
             measurement=_measurement(outcome, target.path),
             notes=outcome.notes,
             levels=list(outcome.levels),
             sampler=outcome.sampler,
             device=str(pipeline.model.device),
         )
-        target.write(results, sections(outcome))
+        several = [Section(f"{len(outcome.items)} answers together", media=media)] if media else []
+        target.write(results, [*several, *sections(outcome)])
     return folder
 
 
@@ -54,14 +58,18 @@ def sections(outcome: Outcome) -> list[Section]:
     if outcome.assignment is None:
         shown = list(zip(outcome.seeds, outcome.labels, outcome.items, strict=True))[:SHOWN]
         media = pipeline.render({_caption(outcome, seed, label): item for seed, label, item in shown})
-        more = len(outcome.items) - len(shown)
-        return [Section("Samples", f"{more} more are in the folder." if more > 0 else "", media)]
+        return [Section("Samples", _more(len(outcome.items) - len(shown)), media)]
     reference = "truth" if outcome.truth is not None else None
     found = []
-    for number, seed in enumerate(outcome.seeds[:EXPLAINED]):
-        media_of: list[Media] = pipeline.render(outcome.panels(number), reference, outcome.mark)
-        found.append(Section(f"Result, seed {seed}", media=media_of))
+    for number, seed in enumerate(outcome.seeds[:EXPLAINED], 1):
+        media_of: list[Media] = pipeline.render(outcome.panels(number - 1), reference, outcome.mark)
+        text = _more(len(outcome.seeds) - EXPLAINED) if number == EXPLAINED else ""
+        found.append(Section(f"Result, seed {seed}", text, media_of))
     return found
+
+
+def _more(count: int) -> str:
+    return f"{count} more {'is' if count == 1 else 'are'} in the folder." if count > 0 else ""
 
 
 def _caption(outcome: Outcome, seed: int, label: int | None) -> str:

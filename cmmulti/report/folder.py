@@ -202,7 +202,7 @@ def remove_former(folder: Path) -> None:
         if (inner / RESULTS).is_file() and not _leads_out(folder, inner):
             remove_former(inner)
             _remove_empty(inner)
-    names = {RESULTS, PAGE, *(output.file for output in former.outputs)}
+    names = {RESULTS, PAGE, *(output.file for output in former.outputs), *former.together}
     if former.measurement is not None:
         names.add(former.measurement)
     for section in former.sections:

@@ -113,7 +113,8 @@ class Results(_Record):
         steps: noise levels visited. nfe: network evaluations per sample, guidance and the problem's own counted.
         seconds: wall time of the work, files excluded.
         metrics: figures by name; baselines: the same for each simpler answer.
-        outputs: the results alone, in seed order. measurement: the file of a simulated measurement.
+        outputs: the results alone, in seed order. together: files that several results were summed up in, such as their
+            mean. measurement: the file of a simulated measurement.
         notes: what a reader must know before trusting the figures. details: further facts of the command.
         sections: what the page shows. parts: result folders inside this one, whose pages it embeds.
     """
@@ -127,6 +128,7 @@ class Results(_Record):
     metrics: dict[str, Figure] = Field(default_factory=dict)
     baselines: dict[str, dict[str, Figure]] = Field(default_factory=dict)
     outputs: list[Output] = Field(default_factory=list)
+    together: list[InnerPath] = Field(default_factory=list)
     measurement: InnerPath | None = None
     notes: list[str] = Field(default_factory=list)
     levels: list[float] = Field(default_factory=list)

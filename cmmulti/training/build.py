@@ -159,6 +159,7 @@ def pipeline_config(
         guidance=method.told_guidance,
         sampler=method.sampler,
         unconditional=config.label_dropout > 0 or not (classes or context),
+        data=Piece(name=share.config.data.name, settings=share.config.data.options),
     )
 
 

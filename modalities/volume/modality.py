@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,10 @@ from modalities.volume.item import Volume
 from modalities.volume.kspace import load_kspace
 from modalities.volume.metrics import volume_metrics
 from modalities.volume.npz import array_names
-from modalities.volume.render import render
+from modalities.volume.render import render, render_spread
 from modalities.volume.settings import VolumeSettings
 from modalities.volume.sinogram import load_sinogram
+from modalities.volume.spread import spread
 from modalities.volume.tasks import TASKS
 from modalities.volume.training import VolumeSet
 
@@ -77,6 +78,11 @@ class VolumeModality(Modality):
 
     def save(self, item: Volume, path: Path) -> Path:
         return files.save(item, path)
+
+    def summary(self, items: Sequence[Volume]) -> tuple[dict[str, Volume], list[Media]]:
+        """Mean and standard deviation over the answers, voxel by voxel."""
+        found = spread(items)
+        return found, render_spread(found["mean"], found["spread"], self.settings)
 
     def affine(self, item: Volume) -> Affine:
         return representation.affine_of(item, self.settings)

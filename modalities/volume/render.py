@@ -21,6 +21,8 @@ PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
 OPPOSITE = dict(zip("RLAPSI", "LRPAIS", strict=True))
 CT_WINDOW = (-1000.0, 400.0)
 ERROR_FACTOR = 5
+SPREAD_PERCENTILE = 99.5
+"""Of the voxels that differ between answers: the brightest in their picture."""
 OUTLINE = (255, 208, 0)
 LETTERS = (120, 190, 255)
 GAP, MARGIN = 6, 15
@@ -69,6 +71,22 @@ def render(
     return [replace(first, caption=f"{first.caption}; radiological display: left is on the right"), *media[1:]]
 
 
+def render_spread(mean: Volume, deviation: Volume, settings: VolumeSettings) -> list[Media]:
+    """The mean of several answers, and their standard deviation on a scale of its own."""
+    values = deviation.values()
+    some = values[values > 0]
+    limit = float(np.percentile(some, SPREAD_PERCENTILE)) if len(some) else 1.0
+    view = _view(deviation, (0.0, limit), None, False)
+    tiles = [_tile(deviation, values, plane, view, None, view.window, "inferno") for plane in view.planes]
+    caption = f"spread: standard deviation of the answers · black 0, brightest {limit:.4g} {_unit(settings)} or more"
+    alt = f"spread: {', '.join(view.planes)} slices of the standard deviation, radiological display"
+    return [*render({"mean": mean}, settings), Picture(_png(_arranged([tiles])), caption, alt)]
+
+
+def _unit(settings: VolumeSettings) -> str:
+    return "HU" if settings.kind == "ct" else "arbitrary units"
+
+
 def _window(volumes: Sequence[Volume], settings: VolumeSettings) -> tuple[float, float]:
     """Values of black and white: fixed HU, or air and the largest percentile among MR scans."""
     if settings.kind == "ct":
@@ -97,8 +115,7 @@ def _picture(
     low, high = view.window
     values = volume.values()
     rows = [[_tile(volume, values, plane, view, outlined, view.window) for plane in view.planes]]
-    unit = "HU" if settings.kind == "ct" else "arbitrary units"
-    caption = f"{name} · black {low:.4g}, white {high:.4g} {unit}"
+    caption = f"{name} · black {low:.4g}, white {high:.4g} {_unit(settings)}"
     if reference is not None and reference.shape == volume.shape:
         error = np.abs(_known(values, settings) - _known(reference.values(), settings))
         limit = (high - low) / ERROR_FACTOR

@@ -20,6 +20,8 @@ from cmmulti.evaluation.task import how_to_solve
 from cmmulti.evaluation.tuning import parsed
 from cmmulti.evaluation.words import named_in, pairs
 from cmmulti.modality import Assignment, ModalitySettings
+from cmmulti.pipeline import Pipeline
+from cmmulti.pipeline.folder import Piece
 from cmmulti.report.results import Table
 
 
@@ -261,3 +263,14 @@ def test_what_nothing_would_follow_is_refused(tmp_path: Path, changes: dict[str,
 def test_values_to_be_tuned_are_plain() -> None:
     with pytest.raises(UserError, match=r"--tune 'result:level=\[1,2\]': expected plain values with commas"):
         parsed("result:level=[1,2]")
+
+
+def test_the_options_of_the_training_say_what_was_held_out(tmp_path: Path) -> None:
+    asked = request(tmp_path)
+    config = asked.pipeline.config.model_copy(update={"data": Piece(name="waves", settings={"seed": 3, "val": 0.2})})
+    pipe = Pipeline(asked.pipeline.model, asked.pipeline.modality, config, asked.pipeline.card)
+    trained = replace(asked, pipeline=pipe)
+    assert trained.source().options == {"seed": 3, "val": 0.2}
+    assert replace(trained, data_option=["seed=4"]).source().options == {"seed": 4, "val": 0.2}
+    assert replace(trained, dataset="folder").source().options == {}
+    assert asked.source().options == {}

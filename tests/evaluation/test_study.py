@@ -16,8 +16,9 @@ from cmmulti.errors import UserError
 from cmmulti.evaluation.classifier import Training, cached_classifier, fingerprint, train_classifier
 from cmmulti.evaluation.sets import RealSet, draw, needs_round_trip, round_trip
 from cmmulti.evaluation.study import Study, label_features, study, training_tensors
-from cmmulti.modality import DataSource, ModalitySettings
+from cmmulti.modality import DataSource, ModalitySettings, Split
 from cmmulti.nn.classifier import Classifier
+from cmmulti.pipeline import Pipeline
 
 SOURCE = DataSource(name="waves")
 QUICK = Training(steps=150, batch=32)
@@ -191,3 +192,26 @@ def test_other_data_of_the_same_name_and_size_have_a_classifier_of_their_own(tmp
     swapped = RealSet(data.x, 1 - data.labels)
     first, second, again = (cached_classifier(tmp_path, {"dataset": "folder"}, d, 2, how) for d in (data, swapped, data))
     assert fingerprint(first) == fingerprint(again) != fingerprint(second)
+
+
+class Renamed(WaveModality):
+    """The same waves, in folders of other names."""
+
+    def dataset(self, source: DataSource, split: Split) -> Waves:
+        found = super().dataset(source, split)
+        found.class_names = ["long", "short"]
+        return found
+
+
+def test_data_of_other_classes_than_the_models_are_refused(cache: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"waves: expected the model's 2 classes \(slow, fast\), got 2 classes \(long, short\)"
+    ):
+        studied(unseen(50_000), cache, Renamed)
+
+
+def test_classes_known_by_number_alone_may_have_any_name(cache: Path) -> None:
+    pipe = pipeline(unseen(50_000), Renamed(ModalitySettings()))
+    numbered = pipe.config.model_copy(update={"classes": ["0", "1"]})
+    pipe = Pipeline(pipe.model, pipe.modality, numbered, pipe.card)
+    assert study([("model", pipe, [1])], SOURCE, "test", 16, 0, cache, QUICK, lambda line: None) is not None
