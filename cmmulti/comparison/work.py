@@ -187,7 +187,7 @@ def _evaluate(places: Places, entry: Entry, model: str, config: RunConfig, comma
     pipeline = Pipeline.from_pretrained(model, _device(config))
     if entry.method == TEACHER and pipeline.model.role != "teacher":
         raise UserError(f"{model}: a {pipeline.model.role} model; expected a denoising teacher")
-    if pipeline.model.role == "teacher":
+    if pipeline.model.role == "teacher" and pipeline.config.sampler is None:  # a student of few steps names its sampler
         best = THEIR_OWN.teacher_steps(pipeline) if asked.task is None else TEACHER_EVALUATIONS
         steps = [best] if entry.method == TEACHER else [*steps, best]
     request = Request(
