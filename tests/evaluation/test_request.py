@@ -148,6 +148,16 @@ def test_guidance_tells_a_case_its_class(tmp_path: Path) -> None:
     assert how_to_solve(student, Sampling("heun", 2.0), data, 0) == {}
 
 
+def test_a_model_that_knows_no_items_without_a_class_is_told_each_cases(tmp_path: Path) -> None:
+    asked = request(tmp_path, FillModality, task="fill", n=4)
+    config = asked.pipeline.config.model_copy(update={"unconditional": False})
+    always = Pipeline(asked.pipeline.model, asked.pipeline.modality, config, asked.pipeline.card)
+    data = always.modality.dataset(asked.source(), "test")
+    assert [how_to_solve(always, Sampling(), data, i) for i in range(2)] == [{"label": 0}, {"label": 1}]
+    results = written(evaluate(replace(asked, pipeline=always), lambda line: None))
+    assert "A model that knows no items without a class was told the class of each." in results["notes"]
+
+
 def test_data_without_labels_have_no_feature_distance_and_say_so(tmp_path: Path) -> None:
     class Nameless(FillModality):
         labelled = False
