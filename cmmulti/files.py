@@ -1,4 +1,4 @@
-"""Writing files that appear whole or not at all."""
+"""Files found by their suffix, and files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -31,6 +31,18 @@ DAMAGED_ARCHIVE: tuple[type[Exception], ...] = (
     MemoryError,
 )
 """What zipfile and numpy raise on damaged ``.npz`` archives and the array headers in them."""
+
+
+def files_below(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """The files below a folder that end in one of ``suffixes`` (lower case, with the dot), sorted by path.
+
+    What begins with a dot, file or folder, is left out: systems keep their own notes there, such as ``._a.wav``.
+    """
+
+    def visible(path: Path) -> bool:
+        return not any(part.startswith(".") for part in path.relative_to(root).parts)
+
+    return sorted(p for p in root.rglob("*") if p.suffix.lower() in suffixes and visible(p) and p.is_file())
 
 
 @contextlib.contextmanager

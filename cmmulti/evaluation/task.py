@@ -149,7 +149,7 @@ def figures(
     """The modality's metrics, and the distance in features where they are given."""
     values = dict(pipeline.modality.metrics(result, truth, mark))
     if features is not None:
-        a, b = (pipeline.modality.encode(item) for item in (result, truth))
+        a, b = (pipeline.modality.encode_marked(item, mark) for item in (result, truth))
         values[FEATURE_DISTANCE] = float(features.distance(a, b).mean())
     return values
 

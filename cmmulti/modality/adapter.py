@@ -79,6 +79,13 @@ class Modality(ABC):
     def encode(self, item: Item) -> Tensor:
         """(parts, C, *spatial) float32 in model space."""
 
+    def encode_marked(self, item: Item, mark: Any) -> Tensor:
+        """(parts, C, *spatial): as :meth:`encode`, of where a task's constraint lies; results are compared with it.
+
+        An adapter overrides it where ``encode`` leaves out parts of an item; ``mark`` is None where a task has none.
+        """
+        return self.encode(item)
+
     @abstractmethod
     def decode(self, x: Tensor, like: Item | None = None, randomness: SampleRandomness | None = None) -> Item:
         """The item of (parts, C, *spatial). ``like`` lends geometry, rate and scale; without it the model's own serve."""

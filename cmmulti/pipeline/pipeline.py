@@ -76,7 +76,7 @@ class Pipeline(Conditioned):
         context: Context | None = None,
     ) -> Samples:
         """Model tensors (n, C, *spatial) of ``seeds``, in order, in batches; shared out where Accelerate runs several
-        processes. The samples depend on their seeds alone, not on batch or processes.
+        processes. The samples depend on their seeds alone, not on batch or processes, but for rounding.
 
         Args:
             labels: a class, or None, for each seed; by default ``seed mod classes``.

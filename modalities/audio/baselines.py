@@ -22,27 +22,24 @@ def of(clip: Clip, spans: Sequence[Span]) -> dict[str, Callable[[], Clip]]:
 
 
 def silence(clip: Clip, spans: Sequence[Span]) -> Clip:
-    for start, end in spans:
-        clip = clip.with_span(start, end, np.zeros((end - start, clip.channels)))
-    return clip
+    return clip.with_spans(spans, (np.zeros((end - start, clip.channels)) for start, end in spans))
 
 
 def repetition(clip: Clip, spans: Sequence[Span]) -> Clip:
     """As long a piece as the hole from before it (from after it at the start of the clip), again and again if need be."""
     values = silence(clip, spans).floats()
     edges = [0, *(p for span in spans for p in span), clip.frames]
+    pieces: list[Floats] = []
     for i, (start, end) in enumerate(spans):
         before, after = values[edges[2 * i] : start][-(end - start) :], values[end : edges[2 * i + 3]][: end - start]
         source = before if len(before) else after
         # The last sample repeated is the one just before the sound goes on.
         times = -(-(end - start) // len(source))
-        clip = clip.with_span(start, end, np.concatenate([source] * times)[: end - start])
-    return clip
+        pieces.append(np.concatenate([source] * times)[: end - start])
+    return clip.with_spans(spans, pieces)
 
 
 def autoregression(clip: Clip, spans: Sequence[Span]) -> Clip:
     channels: list[Floats] = [extrapolated(c, spans, clip.rate) for c in clip.floats().T]
     values = np.stack(channels, 1)
-    for start, end in spans:
-        clip = clip.with_span(start, end, values[start:end])
-    return clip
+    return clip.with_spans(spans, (values[start:end] for start, end in spans))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,8 @@ class Clip:
 
     @property
     def depth(self) -> int | None:
-        """Bits per sample, None for floats; what was decoded from a lossy file is kept in 24."""
-        return BITS.get(self.subtype) if self.lossless else 24
+        """Bits per sample, None for floats; what was decoded from a lossy file is kept in 24 where they hold it."""
+        return None if self.samples.dtype.kind == "f" else BITS.get(self.subtype, 24)
 
     @property
     def name(self) -> str:
@@ -69,10 +70,18 @@ class Clip:
         """(frames,): the mean of the channels."""
         return self.floats().mean(1)
 
-    def with_span(self, start: int, end: int, values: NDArray[np.float64]) -> Clip:
-        """A copy in which samples ``[start, end)`` are ``values`` (frames, channels), rounded to the clip's own numbers."""
+    def cut(self, start: int, end: int) -> Clip:
+        """The part ``[start, end)`` in samples; it shares the clip's memory."""
+        return replace(self, samples=self.samples[start:end])
+
+    def with_spans(self, spans: Sequence[tuple[int, int]], values: Iterable[NDArray[np.float64]]) -> Clip:
+        """A copy in which samples ``[start, end)`` of each span are its values (frames, channels).
+
+        They are rounded to the clip's own numbers.
+        """
         samples = self.samples.copy()
-        samples[start:end] = stored(values, samples.dtype, self.depth)
+        for (start, end), new in zip(spans, values, strict=True):
+            samples[start:end] = stored(new, samples.dtype, self.depth)
         return replace(self, samples=samples)
 
 

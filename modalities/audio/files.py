@@ -16,7 +16,9 @@ from modalities.audio.clip import BITS, LOSSLESS, Clip, Samples, stored
 from modalities.audio.headers import check_flac, check_header
 from modalities.audio.quiet import hushed
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
+SUFFIXES = (
+    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".w64", ".rf64", ".caf", ".au", ".snd"
+)  # fmt: skip
 BLOCK = 1 << 16
 """Frames per read: a header that promises too much costs one block."""
 LARGEST = 1 << 29
@@ -26,7 +28,8 @@ LOUDEST = 1e4
 
 
 def load(path: Path) -> Clip:
-    """Read a file whole, in its own numbers. A lossy one (OGG, MP3) is decoded to 24 bits and becomes FLAC when saved.
+    """Read a file whole, in its own numbers. A lossy one (OGG, MP3) is decoded to 24 bits, to floats where it passes full
+    scale.
 
     Raises:
         UserError: missing, empty, truncated, damaged, not a sound file, too long, or holding NaN or infinity.
@@ -53,14 +56,16 @@ def load(path: Path) -> Clip:
     if samples.dtype.kind == "f" and (peak := float(np.abs(samples).max())) > LOUDEST:
         raise UserError(f"{path}: holds a sample of {peak:.3g}; expected floats with full scale at 1")
     if subtype not in LOSSLESS:
-        samples = stored(samples.astype(np.float64), np.dtype(np.int32), 24)
+        # Decoders overshoot the sound that was encoded; 24 bits would clip it.
+        if np.abs(samples).max() <= 1:
+            samples = stored(samples.astype(np.float64), np.dtype(np.int32), 24)
     elif container == "FLAC":
         check_flac(path, samples, BITS[subtype])
     return Clip(samples, rate, subtype, "WAV" if container == "WAVEX" else container, path)
 
 
 def save(clip: Clip, path: Path) -> Path:
-    """Write a clip with its own subtype; a lossy one as 24-bit FLAC, never encoded again. Returns the file written.
+    """Write a clip with its own subtype; a lossy one as it was decoded, in 24-bit FLAC or float WAV. Returns the file.
 
     Raises:
         UserError: the file cannot be written.
@@ -83,7 +88,7 @@ def save(clip: Clip, path: Path) -> Path:
 def output_format(clip: Clip) -> tuple[str, str]:
     """Container and subtype that a clip is written with."""
     if not clip.lossless:
-        return "FLAC", "PCM_24"
+        return ("WAV", "FLOAT") if clip.depth is None else ("FLAC", "PCM_24")
     if clip.container in ("WAV", "FLAC", "RF64"):
         return clip.container, clip.subtype
     return "WAV", clip.subtype.replace("PCM_S8", "PCM_U8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from cmmulti.conditioning import NULL_LABEL
 from cmmulti.errors import UserError
+from cmmulti.files import files_below
 from cmmulti.modality import Split, TrainingSet
 from modalities.audio.augment import placed, scaled
 from modalities.audio.clip import Clip
@@ -44,7 +46,7 @@ class FolderOptions(BaseModel):
 
 
 class Entry(NamedTuple):
-    """A file of the set, its class name (empty for none) and its split (empty: by chance)."""
+    """A file of the set, its class name (empty for none) and its split (all of them empty: by chance)."""
 
     path: Path
     label: str
@@ -110,7 +112,7 @@ def _entries(root: Path, options: FolderOptions) -> list[Entry]:
         raise UserError(f"{root}: no such folder; expected a folder of sound files")
     if options.manifest is not None:
         return _manifest(root / options.manifest)
-    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    files = files_below(root, SUFFIXES)
     if not files:
         raise UserError(f"{root}: no sound files; expected {', '.join(SUFFIXES)}, in class folders or not")
     # A file in a folder of its own class; files in the root itself have none.
@@ -127,15 +129,24 @@ def _manifest(path: Path) -> list[Entry]:
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read as a CSV manifest: {error}") from error
-    found = []
+    found: dict[str, tuple[int, Entry]] = {}
     for number, row in enumerate(rows, 2):
         split = (row.get("split") or "").strip()
         if not row["path"] or split not in ("", "train", "val", "test"):
             raise UserError(f"{path}: line {number}: expected a path and a split of train, val or test, got {row}")
-        found.append(Entry(path.parent / row["path"].strip(), (row.get("label") or "").strip(), split))
+        entry = Entry(path.parent / row["path"].strip(), (row.get("label") or "").strip(), split)
+        # One file as two items would lie in two splits.
+        first, _ = found.setdefault(os.path.normpath(entry.path), (number, entry))
+        if first != number:
+            raise UserError(f"{path}: line {number}: {row['path']} is on line {first} already; expected every file once")
     if not found:
         raise UserError(f"{path}: lists no files")
-    return found
+    given, open_ = ([n for n, e in found.values() if bool(e.split) == known] for known in (True, False))
+    if given and open_:
+        raise UserError(
+            f"{path}: line {open_[0]}: no split, though line {given[0]} has one; expected one on every line or on none"
+        )
+    return [entry for _, entry in found.values()]
 
 
 def _of_split(entries: list[Entry], split: Split, options: FolderOptions) -> list[Entry]:

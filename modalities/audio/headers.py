@@ -14,7 +14,8 @@ from modalities.audio.clip import Samples
 
 WAVES = (b"RIFF", b"RIFX", b"RF64")
 UNKNOWN = 0xFFFFFFFF
-"""A size that RF64 keeps elsewhere, and that a program writes when it did not know."""
+"""A size that RF64 keeps elsewhere, and that a program writes to a pipe: to the end of the file."""
+NEEDED = frozenset((b"fmt ", b"data"))
 
 
 def check_header(path: Path) -> None:
@@ -39,17 +40,16 @@ def _check_wave(path: Path, file: BinaryIO, size: int) -> None:
     order = ">" if head[:4] == b"RIFX" else "<"
     promised = struct.unpack(order + "I", head[4:8])[0] + 8
     wide: int | None = None
-    data = 0
     seen: set[bytes] = set()
     place = 12
-    while place + 8 <= size:
+    # What lies after the RIFF chunk, such as an ID3 tag, is no chunk; some writers leave its size at 0.
+    while place + 8 <= size and (place < promised or not seen >= NEEDED):
         file.seek(place)
         name, length = struct.unpack(order + "4sI", file.read(8))
         if name == b"ds64" and head[:4] == b"RF64":
             promised, wide = (v + 8 * (not i) for i, v in enumerate(struct.unpack("<QQ", file.read(16).ljust(16, b"\0"))))
         if name == b"data":
-            length = wide if wide is not None and length == UNKNOWN else length
-            data += length
+            length = (size - place - 8 if wide is None else wide) if length == UNKNOWN else length
         if place + 8 + length > size:
             raise UserError(
                 f"{path}: truncated or damaged WAV: chunk {name.decode('latin-1')!r} promises {length} bytes, "
@@ -58,10 +58,10 @@ def _check_wave(path: Path, file: BinaryIO, size: int) -> None:
         seen.add(name)
         place += 8 + length + length % 2
     # The pad byte of an odd last chunk is often left out.
-    if b"data" not in seen or b"fmt " not in seen:
-        missing = " and ".join(n.decode().strip() for n in (b"fmt ", b"data") if n not in seen)
+    if not seen >= NEEDED:
+        missing = " and ".join(sorted(n.decode().strip() for n in NEEDED - seen))
         raise UserError(f"{path}: damaged WAV: it has no {missing} chunk")
-    if head[:4] != b"RF64" and promised > size + 1:
+    if head[:4] != b"RF64" and promised != UNKNOWN + 8 and promised > size + 1:
         raise UserError(f"{path}: truncated WAV: its header promises {promised} bytes, {size} are there")
 
 

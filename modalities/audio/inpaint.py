@@ -43,7 +43,8 @@ class Window:
 
     Args:
         span: the hole, in samples of the file. first: the file's sample where the excerpt begins.
-        mid, side: (n,) the excerpt at the file's rate, all its holes extrapolated; side None for mono.
+        mid, side: (n,) the excerpt at the file's rate without its constant offset, all holes extrapolated; side None for
+            mono. offsets: what was taken off mid and side, and goes on in the hole.
         bounds: where, in the excerpt, the sound around the hole begins and ends: at the next holes.
         low: (m,) mid at the model's rate. place: where the model's window begins in ``low``, negative in leading silence.
         wave: (samples,) the model's window, times ``gain``. known: (samples,) bool, what is no hole.
@@ -53,6 +54,7 @@ class Window:
     first: int
     mid: Floats
     side: Floats | None
+    offsets: tuple[float, float]
     bounds: Span
     low: Tensor
     place: int
@@ -74,9 +76,16 @@ def _window(clip: Clip, span: Span, spans: Sequence[Span], settings: AudioSettin
     first = max(0, floor(begin) - margin)
     last = min(clip.frames, ceil(begin + length) + margin)
     inside = [(max(a - first, 0), min(b, last) - first) for a, b in spans if b > first and a < last]
-    channels = clip.floats()[first:last].T
-    mid = extrapolated(channels.mean(0), inside, clip.rate)
-    side = extrapolated((channels[0] - channels[1]) / 2, inside, clip.rate) if clip.channels == 2 else None
+    channels = clip.cut(first, last).floats().T
+    heard = np.ones(last - first, bool)
+    for a, b in inside:
+        heard[a:b] = False
+    mid, mid_offset = _centred(channels.mean(0), heard)
+    mid = extrapolated(mid, inside, clip.rate)
+    side, side_offset = None, 0.0
+    if clip.channels == 2:
+        side, side_offset = _centred((channels[0] - channels[1]) / 2, heard)
+        side = extrapolated(side, inside, clip.rate)
     low = resampled(torch.from_numpy(mid), clip.rate, settings.mel.rate)
     place = round((begin - first) * ratio)
     known_low = torch.ones(len(low), dtype=torch.bool)
@@ -88,7 +97,14 @@ def _window(clip: Clip, span: Span, spans: Sequence[Span], settings: AudioSettin
         max((b for _, b in inside if b <= span[0] - first), default=0),
         min((a for a, _ in inside if a >= span[1] - first), default=last - first),
     )
-    return Window(span, first, mid, side, bounds, low, place, (wave * gain).float(), known, gain)
+    offsets = (mid_offset, side_offset)
+    return Window(span, first, mid, side, offsets, bounds, low, place, (wave * gain).float(), known, gain)
+
+
+def _centred(channel: Floats, heard: NDArray[np.bool_]) -> tuple[Floats, float]:
+    """A channel without its constant offset, which predictions would let die away, and the offset itself."""
+    offset = float(channel[heard].mean())
+    return channel - offset, offset
 
 
 def _begin(span: Span, clip: Clip, length: float) -> float:
@@ -107,8 +123,8 @@ def _begin(span: Span, clip: Clip, length: float) -> float:
 
 def excerpt(clip: Clip, window: Window, settings: AudioSettings) -> Tensor:
     """(samples,) the window as ``window.wave``, but with what lies in the holes: for the floor of the front end alone."""
-    mid = torch.from_numpy(clip.mid()[window.first : window.first + len(window.mid)])
-    low = resampled(mid, clip.rate, settings.mel.rate)
+    mid = clip.cut(window.first, window.first + len(window.mid)).mid() - window.offsets[0]
+    low = resampled(torch.from_numpy(mid), clip.rate, settings.mel.rate)
     return (_cut(low, window.place, settings.samples, 0.0) * window.gain).float()
 
 
@@ -175,9 +191,11 @@ def filled(
     heard = with_known_samples(magnitude, unknown, waves, known, settings.mel, settings.iterations)
     longest = max(w.span[1] - w.span[0] for w in found)
     noise = randomness.child("texture").normal((len(found), 2, 2, longest)).double().numpy()
-    for window, wave, white in zip(found, heard, noise, strict=True):
-        clip = clip.with_span(*window.span, _values(clip, window, wave, settings, None if band_only else white))
-    return clip
+    values = (
+        _values(clip, window, wave, settings, None if band_only else white)
+        for window, wave, white in zip(found, heard, noise, strict=True)
+    )
+    return clip.with_spans([w.span for w in found], values)
 
 
 def _values(clip: Clip, window: Window, wave: Tensor, settings: AudioSettings, noise: Floats | None) -> Floats:
@@ -197,12 +215,13 @@ def _values(clip: Clip, window: Window, wave: Tensor, settings: AudioSettings, n
     aim = resampled(low, settings.mel.rate, clip.rate).numpy()[here]
     if noise is not None:
         aim = aim + extrapolation + _above(_texture(window, window.mid, noise[0], clip.rate), here, clip, settings)
-    mid = extrapolation + weight * (aim - extrapolation)
+    mid = extrapolation + weight * (aim - extrapolation) + window.offsets[0]
     if window.side is None:
         return mid[:, None]
     side = window.side[here] * (1 - weight)
     if noise is not None:
         side = window.side[here] + _texture(window, window.side, noise[1], clip.rate)[here]
+    side = side + window.offsets[1]
     return np.stack([mid + side, mid - side], 1)
 
 

@@ -26,16 +26,15 @@ def log_spectral_distance(result: NDArray[np.float64], truth: NDArray[np.float64
     """LSD in dB over the frames centred in a hole: mean over frames of the RMS over bins of the difference in dB.
 
     Args:
-        result, truth: (frames,) mono. Cells more than 60 dB below the truth's loudest are raised to that floor.
+        result, truth: (frames,) or (frames, channels), over which the mean is taken, too. Cells more than 60 dB below the
+            truth's loudest are raised to that floor. Around the clip there is silence.
     """
-    size = 2 ** round(np.log2(WINDOW * rate))
+    size = max(4, 2 ** round(np.log2(WINDOW * rate)))
     hop = size // 4
-    powers = [
-        np.abs(stft(x, rate, "hann", size, size - hop, boundary="zeros", padded=True)[2]) ** 2 for x in (result, truth)
-    ]
+    powers = [_power(x.T, size, hop) for x in (result, truth)]
     floor = max(float(powers[1].max()) * FLOOR, 1e-20)
     difference = np.diff([10 * np.log10(np.maximum(p, floor)) for p in powers], axis=0)[0]
-    centres = np.arange(difference.shape[1]) * hop
+    centres = np.arange(difference.shape[-1]) * hop
     inside = np.zeros(len(centres), bool)
     for start, end in spans:
         hit = (centres >= start) & (centres < end)
@@ -43,11 +42,21 @@ def log_spectral_distance(result: NDArray[np.float64], truth: NDArray[np.float64
         if not hit.any():
             hit[np.argmin(np.abs(centres - (start + end) / 2))] = True
         inside |= hit
-    return float(np.sqrt((difference[:, inside] ** 2).mean(0)).mean())
+    return float(np.sqrt((difference[..., inside] ** 2).mean(-2)).mean())
+
+
+def _power(x: NDArray[np.float64], size: int, hop: int) -> NDArray[np.float64]:
+    """(..., n) -> (..., bins, frames), frame t centred on sample ``t * hop``; scipy asks for one whole window."""
+    x = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, max(size - x.shape[-1], 0))])
+    spectrum = stft(x, nperseg=size, noverlap=size - hop, boundary="zeros", padded=True)[2]
+    return np.asarray(np.abs(spectrum) ** 2)
 
 
 def level_error(result: NDArray[np.float64], truth: NDArray[np.float64], spans: Spans) -> float:
-    """Level of the result minus that of the truth in the holes, dB; RMS below -100 dB of full scale counts as that."""
+    """Level of the result minus that of the truth in the holes, dB; RMS below -100 dB of full scale counts as that.
+
+    ``result``, ``truth``: (frames,), or (frames, channels), whose powers add.
+    """
     hole = np.concatenate([np.arange(a, b) for a, b in spans])
     level = [20 * np.log10(max(float(np.sqrt((x[hole] ** 2).mean())), 1e-5)) for x in (result, truth)]
     return float(level[0] - level[1])
@@ -76,15 +85,15 @@ def reference_metrics(result: Clip, truth: Clip, spans: Spans | None) -> dict[st
 
     No SNR: beyond some 50 ms a good fill is another waveform.
     """
-    if result.frames != truth.frames or result.rate != truth.rate:
-        raise UserError(
-            f"{truth.name}: a reference of {truth.frames} samples at {truth.rate} Hz; "
-            f"expected the result's {result.frames} at {result.rate} Hz"
-        )
+    of_result, of_truth = (
+        f"{c.frames} samples at {c.rate} Hz with {c.channels} channel{'s' * (c.channels > 1)}" for c in (result, truth)
+    )
+    if of_result != of_truth:
+        raise UserError(f"{truth.name}: a reference of {of_truth}; expected the result's {of_result}")
     where = list(spans) if spans else [(0, truth.frames)]
     figures = {
-        "lsd": log_spectral_distance(result.mid(), truth.mid(), truth.rate, where),
-        "level_error": level_error(result.mid(), truth.mid(), where),
+        "lsd": log_spectral_distance(result.floats(), truth.floats(), truth.rate, where),
+        "level_error": level_error(result.floats(), truth.floats(), where),
     }
     seams = seam_ratios(result.floats(), result.rate, where)
     return figures | ({"seam": float(np.median(seams))} if seams else {})

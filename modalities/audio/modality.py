@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from cmmulti.randomness import SampleRandomness
 from modalities.audio import datasets, files, level, render
 from modalities.audio.augment import placed
 from modalities.audio.clip import Clip, from_floats
+from modalities.audio.inpaint import Span
 from modalities.audio.measures import reference_metrics
 from modalities.audio.representation import audible, griffin_lim, limits, log_mel_of, to_model
 from modalities.audio.resampling import resampled
@@ -72,6 +74,14 @@ class AudioModality(Modality):
         x = to_model(placed(wave, self.settings.samples, None)[None], self.settings)
         # Float files may pass full scale.
         return x.clamp(*self.valid_range)
+
+    def encode_marked(self, item: Clip, mark: Sequence[Span] | None) -> Tensor:
+        """As :meth:`encode`; of a clip longer than the model's window one part per hole, the hole in its middle."""
+        length = ceil(self.settings.seconds * item.rate)
+        if not mark or item.frames <= length:
+            return self.encode(item)
+        starts = [min(max((start + end - length) // 2, 0), item.frames - length) for start, end in mark]
+        return torch.cat([self.encode(item.cut(start, start + length)) for start in starts])
 
     def decode(self, x: Tensor, like: Item | None = None, randomness: SampleRandomness | None = None) -> Clip:
         """Mono at the model's rate. ``like`` does not change it: rate and gain are the model's own.

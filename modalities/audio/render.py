@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,7 +55,7 @@ def _player(caption: str, clip: Clip, picture: Picture, spans: Spans) -> Player:
         start = min(max((spans[0][0] if spans else 0) - round(BEFORE * clip.rate), 0), clip.frames - length)
         seconds = f"{start / clip.rate:.1f} to {(start + length) / clip.rate:.1f} s of {clip.seconds:.1f} s"
         caption = f"{caption} (plays {seconds})"
-        clip = replace(clip, samples=clip.samples[start : start + length])
+        clip = clip.cut(start, start + length)
     samples = stored(clip.floats(), np.dtype(np.int16), 16)
     soundfile.write(buffer, samples, clip.rate, subtype="PCM_16", format=container)
     return Player(buffer.getvalue(), caption, picture, f"audio/{container.lower()}")
@@ -66,7 +65,7 @@ def _power(clip: Clip, start: int, end: int) -> NDArray[np.float64]:
     """(bins, frames) power of the mean of the channels."""
     size = max(32, 2 ** round(np.log2(WINDOW * clip.rate)))
     hop = max(size // 8, (end - start) // COLUMNS, 1)
-    wave = torch.from_numpy(clip.mid()[start:end])
+    wave = torch.from_numpy(clip.cut(start, end).mid())
     window = torch.hann_window(size, dtype=wave.dtype)
     spectrum = torch.stft(wave[None], size, hop, window=window, pad_mode="constant", return_complex=True)[0]
     power: NDArray[np.float64] = spectrum.abs().square().numpy()

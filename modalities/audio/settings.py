@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cmmulti.errors import UserError
@@ -11,6 +12,9 @@ from cmmulti.modality import ModalitySettings
 
 SIGMA_DATA = 0.5
 """Standard deviation that representations are scaled to."""
+
+LEAST_WEIGHT = 1e-10
+"""Of a sample that is put together from windows; torch.istft refuses 1e-11."""
 
 
 class MelSettings(BaseModel):
@@ -44,9 +48,19 @@ class MelSettings(BaseModel):
     def _consistent(self) -> Self:
         if not self.hop <= self.win <= self.n_fft:
             raise ValueError(f"expected hop <= win <= n_fft, got {self.hop}, {self.win}, {self.n_fft}")
+        if self.n_fft % 2:
+            raise ValueError(f"n_fft: expected an even number, got {self.n_fft}")
         if not self.fmin < self.fmax <= self.rate / 2:
             raise ValueError(f"expected fmin < fmax <= rate / 2 = {self.rate / 2:g}, got {self.fmin:g} and {self.fmax:g}")
         return self
+
+
+def _least_weight(mel: MelSettings, samples: int) -> float:
+    """The smallest sum of squared windows over a sample of a clip: between frames, or after the centre of the last."""
+    square = np.sin(np.pi * np.arange(mel.win) / mel.win) ** 4
+    centre = mel.n_fft // 2 - (mel.n_fft - mel.win) // 2
+    between, after = (np.pad(s, (0, -len(s) % mel.hop)).reshape(-1, mel.hop).sum(0) for s in (square, square[centre:]))
+    return float(min(between.min(), after[: samples % mel.hop].min(initial=np.inf)))
 
 
 class AudioSettings(ModalitySettings):
@@ -72,6 +86,16 @@ class AudioSettings(ModalitySettings):
     def _long_enough(self) -> Self:
         if self.samples <= self.mel.n_fft // 2:
             raise ValueError(f"samples: expected more than n_fft / 2 = {self.mel.n_fft // 2}, got {self.samples}")
+        return self
+
+    @model_validator(mode="after")
+    def _overlapping(self) -> Self:
+        mel = self.mel
+        if _least_weight(mel, self.samples) < LEAST_WEIGHT:
+            raise ValueError(
+                f"mel: windows of {mel.win} samples every {mel.hop} do not overlap enough to be turned back into a clip of "
+                f"{self.samples} samples; expected a smaller hop"
+            )
         return self
 
     def known(self, name: Literal["mean", "std", "level"]) -> float:

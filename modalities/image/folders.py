@@ -17,6 +17,7 @@ from pydantic import Field
 
 from cmmulti.config.checking import checked
 from cmmulti.errors import UserError
+from cmmulti.files import files_below
 from cmmulti.modality import DataSource, Split
 from modalities.image import files, representation
 from modalities.image.arrays import PictureArray, SplitOptions, data_root, distinct, divide
@@ -129,10 +130,8 @@ def _decoded(
 
 
 def _folder(root: Path) -> Iterator[Entry]:
-    for path in sorted(root.rglob("*")):
-        parts = path.relative_to(root).parts
-        if path.suffix.lower() in files.SUFFIXES and not any(p.startswith(".") for p in parts) and path.is_file():
-            yield Entry(None, str(path), parts, path.stat().st_mtime_ns)
+    for path in files_below(root, files.SUFFIXES):
+        yield Entry(None, str(path), path.relative_to(root).parts, path.stat().st_mtime_ns)
 
 
 def _archive(path: Path) -> Iterator[Entry]:

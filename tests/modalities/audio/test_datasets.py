@@ -127,6 +127,25 @@ def test_class_folders_give_labels(modality: AudioModality, folder: Path) -> Non
     assert train.item(1).rate == 44100
 
 
+def test_hidden_files_and_folders_are_no_clips(modality: AudioModality, folder: Path) -> None:
+    for name in ("cat/._a.wav", ".trash/e.wav"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"not a sound")
+    train = modality.dataset(source(folder, "folder", options=ALL), "train")
+    assert len(train) == 4
+    assert train.class_names == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("e.aiff", "AIFF"), ("e.AIF", "AIFF"), ("e.w64", "W64"), ("e.caf", "CAF"), ("e.au", "AU")]
+)
+def test_a_folder_is_read_in_every_format_that_an_edit_reads(
+    modality: AudioModality, tmp_path: Path, voice, name: str, kind: str
+) -> None:
+    sf.write(tmp_path / name, voice(8000, 0.5), 8000, format=kind, subtype="PCM_16")
+    assert len(modality.dataset(source(tmp_path, "folder", options=ALL), "train")) == 1
+
+
 def test_every_file_is_in_one_split(modality: AudioModality, folder: Path) -> None:
     options = {"val": 0.25, "test": 0.25}
     names = [
@@ -145,7 +164,14 @@ def test_a_manifest_gives_paths_labels_and_splits(modality: AudioModality, folde
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("file,label\na,b\n", "expected a column path"), ("path\n", "lists no files"), ("path,split\na.wav,dev\n", "line 2")],
+    [
+        ("file,label\na,b\n", "expected a column path"),
+        ("path\n", "lists no files"),
+        ("path,split\na.wav,dev\n", "line 2"),
+        ("path,split\ncat/a.wav,train\ncat/b.flac,test\ndog/c.ogg,\n", "line 4: no split, though line 2 has one"),
+        ("path,split\ncat/a.wav,\ncat/b.flac,test\n", "line 2: no split, though line 3 has one"),
+        ("path\ncat/a.wav\ncat/b.flac\ndog/../cat/a.wav\n", r"line 4: .*a\.wav is on line 2 already"),
+    ],
 )
 def test_a_wrong_manifest_is_refused(modality: AudioModality, folder: Path, text: str, told: str) -> None:
     (folder / "list.csv").write_text(text)

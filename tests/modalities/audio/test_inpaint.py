@@ -1,3 +1,4 @@
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,9 +75,7 @@ def test_an_empty_edit_returns_the_input(pipe: Pipeline, voice) -> None:
 def test_several_holes_in_a_long_clip_are_filled_each(pipe: Pipeline, voice) -> None:
     clip = from_floats(voice(8000, 5), 8000)
     holes = [(800, 1600), (16000, 17000), (38000, 40000)]
-    silent = clip
-    for a, b in holes:
-        silent = silent.with_span(a, b, np.zeros((b - a, 1)))
+    silent = clip.with_spans(holes, [np.zeros((b - a, 1)) for a, b in holes])
     result = edited(pipe, silent, start=[a / 8000 for a, _ in holes], end=[b / 8000 for _, b in holes])
     np.testing.assert_array_equal(outside(result, *holes), outside(clip, *holes))
     for a, b in holes:
@@ -237,3 +236,28 @@ def test_next_to_no_sound_has_a_finite_gain(modality: AudioModality, sound: str)
     (window,) = inpaint.windows(Clip(samples, rate, "DOUBLE"), [(3990, 4010)], settings)
     assert np.isfinite(window.gain)
     assert bool(window.wave.isfinite().all())
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_constant_offset_goes_on_in_the_hole(modality: AudioModality, voice, channels: int) -> None:
+    offset = np.array([0.1, -0.06])[:channels]
+    clip = from_floats(0.02 * voice(8000, 1.0, channels) + offset, 8000)
+    result = from_true_mel(clip, [(3600, 4400)], modality).floats()[3600:4400]
+    np.testing.assert_allclose(result.mean(0), offset, atol=0.003)
+    np.testing.assert_allclose(result[300:500].mean(0), offset, atol=0.003)
+
+
+def test_the_cost_of_a_hole_does_not_grow_with_the_clip(modality: AudioModality, voice) -> None:
+    clip = from_floats(np.tile(voice(8000, 1.0), (600, 1)), 8000)
+    spans = [(8000 * s, 8000 * s + 800) for s in (5, 300, 595)]
+    first = inpaint.windows(clip, spans, modality.settings)  # what a first call sets up is no hole's
+    values = torch.zeros(len(first), *modality.shape)
+    tracemalloc.start()
+    try:
+        found = inpaint.windows(clip, spans, modality.settings)
+        assert tracemalloc.get_traced_memory()[1] < 0.5 * clip.samples.nbytes
+        tracemalloc.reset_peak()
+        inpaint.filled(clip, found, values, modality.settings, SampleRandomness(range(len(found))))
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * clip.samples.nbytes
+    finally:
+        tracemalloc.stop()

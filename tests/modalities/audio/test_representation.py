@@ -99,7 +99,7 @@ def test_griffin_lim_leaves_the_global_generator_alone(modality: AudioModality) 
     "wrong",
     [
         {"hop": 300}, {"win": 512}, {"fmax": 4001.0}, {"fmin": 4000.0}, {"floor": 0.0}, {"mels": 0}, {"window": "hann"},
-        {"norm": "area"}, {"centered": False},
+        {"norm": "area"}, {"centered": False}, {"n_fft": 257},
     ],
 )  # fmt: skip
 def test_settings_that_do_not_fit_are_refused(wrong: dict[str, object]) -> None:
@@ -110,6 +110,34 @@ def test_settings_that_do_not_fit_are_refused(wrong: dict[str, object]) -> None:
 def test_a_clip_shorter_than_a_window_is_refused() -> None:
     with pytest.raises(ValidationError, match="more than n_fft / 2 = 128, got 100"):
         AudioSettings(samples=100)
+
+
+def sounds(mel: MelSettings, samples: int) -> bool:
+    """Whether a clip of zeros can be turned into sound, by torch's own account."""
+    if samples % mel.hop > mel.n_fft // 2:  # torch fills what no frame reaches with silence
+        return False
+    spectrum = torch.zeros(1, mel.n_fft // 2 + 1, 1 + samples // mel.hop, dtype=torch.complex64)
+    try:
+        representation.istft(spectrum, mel, samples)
+    except RuntimeError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("n_fft", [100, 128])
+def test_settings_are_refused_where_windows_do_not_overlap_enough(n_fft: int) -> None:
+    refused = 0
+    for win in (16, 63, 64, 99, 100):
+        for hop in {1, win // 2 - 1, win // 2, win // 2 + 1, 3 * win // 4, win - 1, win}:
+            for samples in (65 + n_fft // 2, 960, 1000):
+                mel = MelSettings(n_fft=n_fft, win=win, hop=hop)
+                if sounds(mel, samples):
+                    AudioSettings(mel=mel, samples=samples)
+                    continue
+                refused += 1
+                with pytest.raises(ValidationError, match=f"mel: windows of {win} samples every {hop} .* a smaller hop"):
+                    AudioSettings(mel=mel, samples=samples)
+    assert refused > 10
 
 
 class Toy:
