@@ -94,7 +94,7 @@ class Measured:
     ) -> Measured:
         slices, _, bins = item.sinogram.shape
         size = covering_size(item.affine, settings) if item.size is None else item.size
-        stack = Stack((*size, slices), item.affine, settings, resample)
+        stack = Stack((*size, slices), item.affine, settings, resample, item.stated)
         stack.check(name, "ct")
         mm = [float(v) for v in stack.blank.voxel_mm[:2]]
         if abs(mm[0] / mm[1] - 1) > 1e-3:

@@ -108,7 +108,7 @@ class Measured:
         resample: bool = False,
     ) -> Measured:
         slices, ky, kx = item.kspace.shape
-        stack = Stack((ky, kx, slices), item.affine, settings, resample)
+        stack = Stack((ky, kx, slices), item.affine, settings, resample, item.stated)
         stack.check(name, "mr")
         if relative_noise is None:
             noise = estimates.estimated_noise(item)

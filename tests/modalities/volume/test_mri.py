@@ -216,6 +216,29 @@ def test_noise_that_is_none_is_refused(noise):
         MRIOptions(noise=noise)
 
 
+@pytest.mark.parametrize(
+    ("stated", "mm", "plane", "words"),
+    [
+        ("nothing", 1.0, "axial", "2 x 2 mm .* it states no voxel size, and 1 mm was assumed: give it affine or voxel_mm"),
+        ("voxel_mm", 1.0, "axial", "2 x 2 mm .*--resample"),
+        ("voxel_mm", 2.0, "coronal", "it has no affine, without which slices are taken as axial"),
+        ("affine", 2.0, "coronal", "its affine says that the slices are not coronal"),
+    ],
+)
+def test_what_a_file_does_not_state_is_not_held_against_it(model, stated, mm, plane, words):
+    item = replace(simulated_kspace(), affine=np.diag([mm, mm, 2, 1]), stated=stated)
+    coronal = VolumeModality(VolumeSettings(size=(44, 40), voxel_mm=(2.0, 2.0), plane=plane))
+    with pytest.raises(UserError, match=words):
+        prepared(coronal, model, item)
+
+
+def test_a_measurement_without_a_place_may_be_compared_with_any_reference(modality, model):
+    item = replace(simulated_kspace(), affine=np.diag([2.0, 2, 2, 1]), stated="voxel_mm")
+    result = prepared(modality, model, item).baselines["zero-filled"]()
+    assert not result.placed
+    assert modality.metrics(result, head())["nmse"] < 1
+
+
 def test_a_measurement_without_a_place_is_told(modality, model):
     item = replace(simulated_kspace(), notes=("no affine",))
     assert "no affine" in prepared(modality, model, item).notes
