@@ -13,8 +13,11 @@ from modalities.volume.kspace import measured_affine
 from modalities.volume.metrics import MU_WATER
 from modalities.volume.npz import read_npz, write_npz
 
-PHOTONS = (10.0, 1e9)
-"""Fewest and most unattenuated photons per bin and view that noise is modelled for."""
+PHOTONS = (10.0, 1e12)
+"""Fewest and most unattenuated photons per bin and view that noise is modelled for; the most are as good as none."""
+
+LEAST_SPAN = 7.0
+"""Degrees: views over less, a turn in radians included, are no tomography."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,11 @@ def load_sinogram(path: Path) -> Sinogram:
         )
     if np.abs(angles).max() > 3600:
         raise UserError(f"{path}: angles_deg reaches {np.abs(angles).max():.3g}; expected degrees, within 3600 of 0")
+    span = float(np.ptp(angles))
+    if 0 < span < LEAST_SPAN:
+        raise UserError(
+            f"{path}: angles_deg span {span:.3g} degrees; expected degrees over about 180, not radians (see np.rad2deg)"
+        )
     size = arrays.get("size")
     if size is not None and (size.shape != (2,) or not ((size >= 8) & (size <= 4096)).all()):
         raise UserError(f"{path}: size is {size.tolist()}; expected (rows, columns), each from 8 to 4096")
