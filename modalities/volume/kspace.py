@@ -62,7 +62,7 @@ def load_kspace(path: Path) -> KSpace:
         raise UserError(f"{path}: mask holds values other than 0 and 1; expected 1 where a column is measured")
     claimed = mask.astype(bool)
     kspace = np.where(claimed, kspace, 0)
-    mask = kspace.any(axis=(0, 1))
+    mask = np.asarray(kspace.any(axis=(0, 1)))
     if not mask[len(mask) // 2]:
         raise UserError(
             f"{path}: column {len(mask) // 2}, the zero frequency, is left out by the mask or 0 in every slice; expected a "

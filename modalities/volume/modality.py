@@ -154,8 +154,8 @@ def _laid_on(truth: Volume, result: Volume) -> Volume:
         voxels = [" x ".join(f"{mm:.3g}" for mm in v.voxel_mm) for v in (truth, result)]
         apart = apart_mm(laid.affine, result.affine, result.shape)
         raise UserError(
-            f"reference with voxels of {voxels[0]} mm along {axes[0]}, the result with {voxels[1]} mm along {axes[1]}, up to "
-            f"{apart:.3g} mm apart; expected the same grid: resample the reference to it"
+            f"reference with voxels of {voxels[0]} mm along {axes[0]}, the result with {voxels[1]} mm along {axes[1]}, "
+            f"up to {apart:.3g} mm apart; expected the same grid: resample the reference to it"
         )
     if axes[0] != axes[1]:
         raise UserError(

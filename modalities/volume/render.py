@@ -54,8 +54,8 @@ def render(
 
     Args:
         panels: caption -> scan. reference: the panel that errors are taken against, which may be stored in another order
-            than the others. mark: (I, J, K) bool in the order of the others, outlined in yellow on panels of that shape; the
-            slices pass through its middle.
+            than the others. mark: (I, J, K) bool in the order of the others, outlined in yellow on panels of that shape;
+            the slices pass through its middle.
     """
     if not panels:
         return []

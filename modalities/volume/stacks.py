@@ -57,7 +57,7 @@ class Stack:
             told = (
                 f"its affine says that the slices are not {s.plane}; expected the model's plane"
                 if self.stated == "affine"
-                else f"it has no affine, without which slices are taken as axial; expected one, as the model's are {s.plane}"
+                else f"it has no affine, and slices without one are taken as axial; the model's are {s.plane}"
             )
             raise UserError(f"{name}: {told}")
         if not self.resample and self.stated == "nothing":

@@ -26,9 +26,7 @@ class VolumeData(BaseModel):
 
     gain: tuple[float, float] = Field((0.7, 1.4), description="MR: smallest and largest random factor of the intensity")
     bias: float = Field(0.0, ge=0, le=1, description="MR: strength of a random smooth intensity field, in ln units")
-    flip: bool | None = Field(
-        None, description="random left-right flips; null: except for sagittal slices, which have none"
-    )
+    flip: bool | None = Field(None, description="random left-right flips; null: not of sagittal slices")
     zoom: tuple[float, float] = Field((1.0, 1.0), description="smallest and largest random enlargement")
     crop: tuple[int, ...] | None = Field(None, description="spatial size of a training tensor; default: the model's")
     content: float = Field(0.05, ge=0, lt=1, description="2D: least fraction of a slice that is not air")
@@ -74,9 +72,7 @@ class VolumeSet(TrainingSet):
         # A sagittal slice lies within one side: its columns run from front to back.
         lateral = settings.plane != "sagittal"
         if options.flip and not lateral:
-            raise UserError(
-                "data.options.flip = true: sagittal slices would be flipped front to back; expected false or null"
-            )
+            raise UserError("data.options.flip = true: flips sagittal slices front to back; expected false or null")
         self.flip = lateral if options.flip is None else options.flip
         self.crop = tuple(options.crop or settings.size)
         if len(self.crop) != settings.dims:

@@ -129,7 +129,7 @@ def test_sagittal_slices_are_not_flipped_front_to_back(root):
         part = sagittal.dataset(source("ixi-t1-2mm", root, gain=[1, 1], **flip), "train")
         drawn = (part.tensor(0, torch.Generator().manual_seed(s)) for s in range(9))
         assert all(torch.equal(x, part.tensor(0, None)) for x in drawn)
-    with pytest.raises(UserError, match=r"data\.options\.flip = true: sagittal"):
+    with pytest.raises(UserError, match=r"data\.options\.flip = true: flips sagittal"):
         sagittal.dataset(source("ixi-t1-2mm", root, flip=True), "train")
 
 
