@@ -7,8 +7,8 @@
 Twenty central slices of each subject of ``ixi-t1-2mm``, simulated from magnitude images: random mask, smooth unknown phase,
 noise of 0.01. Each subject has its own mask. Figures are fastMRI's over the evaluated slices, then means over subjects.
 Every system has the same measurements, and none is told scale, phase or noise (but for what ``--noise`` gives). ``tv`` is
-real and non-negative with the phase of the centre lines, ``tv-complex`` needs no phase; a teacher walks the same levels with
-as many evaluations.
+real and non-negative with the phase of the centre lines, ``tv-complex`` needs no phase; a teacher walks the same levels
+with as many evaluations.
 """
 
 from __future__ import annotations
