@@ -1,7 +1,7 @@
 """How well a model reconstructs sparse-view CT slices of patients it has not seen, beside simpler ways.
 
     python benchmarks/ct_reconstruction.py chest-ct --data-root DIR --views 32 64 --out ct.json
-    python benchmarks/ct_reconstruction.py none --data-root DIR --split val --tune       # TV weights
+    python benchmarks/ct_reconstruction.py none --data-root DIR --split val --tune --dose 1e4 --weights 1 3 10 30
 
 Slices of ``ct-hu-256``; parallel beam over 180 degrees, simulated by another projector than the solver's, without noise
 unless ``--dose`` gives photons per bin. PSNR, SSIM and NMSE are fastMRI's on the attenuation, ``MAE`` in HU where the truth
@@ -30,7 +30,6 @@ from modalities.volume.representation import spacing_fits
 from modalities.volume.settings import VolumeSettings
 
 Figures = dict[str, float]
-WEIGHTS = (30.0, 100.0, 300.0, 1000.0, 3000.0)
 GRID = VolumeSettings(kind="ct", size=(256, 256), voxel_mm=(1.4, 1.4))
 """Of the shipped model, for the baselines alone."""
 
@@ -79,7 +78,7 @@ def mean(figures: list[Figures]) -> Figures:
 
 
 def tune(options: argparse.Namespace) -> dict[str, dict[str, Figures]]:
-    """TV at each weight."""
+    """TV at each weight, and at its own."""
     modality = VolumeModality(GRID)
     results: dict[str, dict[str, Figures]] = {}
     for views in options.views:
@@ -87,9 +86,9 @@ def tune(options: argparse.Namespace) -> dict[str, dict[str, Figures]]:
         for number, truth in enumerate(scans(modality, options)):
             item = simulated(truth, GRID, CTOptions(**asked(options, views, number)))
             measured = Measured.of(item, GRID, None, "CT", not spacing_fits(truth, GRID))
-            for weight in WEIGHTS:
+            for weight in (*options.weights, None):
                 image = measured.stack.volume(measured.to_hu(measured.tv(weight)), truth)
-                each[f"tv {weight:g}"].append(modality.metrics(image, truth))
+                each["tv" if weight is None else f"tv {weight:g}"].append(modality.metrics(image, truth))
             print(f"{views} views: slice {number + 1} done", flush=True)
         results[f"{views} views"] = {name: mean(figures) for name, figures in each.items()}
     return results
@@ -107,6 +106,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 4, 8])
     parser.add_argument("--teacher", help="a denoising teacher to walk the same levels")
     parser.add_argument("--tune", action="store_true", help="search TV weights instead")
+    parser.add_argument("--weights", type=float, nargs="+", default=[30.0, 100.0, 300.0, 1000.0, 3000.0])
     parser.add_argument("--out", type=Path, help="JSON file of all figures")
     options = parser.parse_args()
     results = tune(options) if options.tune else evaluate(options)

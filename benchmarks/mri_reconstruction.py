@@ -2,11 +2,13 @@
 
     python benchmarks/mri_reconstruction.py head-mr --data-root DIR --subjects 12 --acceleration 4 8 --out mri.json
     python benchmarks/mri_reconstruction.py none --data-root DIR --split val --tune       # TV weights and sigpy's check
+    python benchmarks/mri_reconstruction.py none --data-root DIR --split val --tune --noise 0.1 --weights 0.01 0.03
 
 Twenty central slices of each subject of ``ixi-t1-2mm``, simulated from magnitude images: random mask, smooth unknown phase,
 noise of 0.01. Each subject has its own mask. Figures are fastMRI's over the evaluated slices, then means over subjects.
-Every system has the same measurements, and none is told scale, phase or noise. ``tv`` is real and non-negative with the
-phase of the centre lines, ``tv-complex`` needs no phase; a teacher walks the same levels with as many evaluations.
+Every system has the same measurements, and none is told scale, phase or noise (but for what ``--noise`` gives). ``tv`` is
+real and non-negative with the phase of the centre lines, ``tv-complex`` needs no phase; a teacher walks the same levels
+with as many evaluations.
 """
 
 from __future__ import annotations
@@ -30,7 +32,6 @@ from modalities.volume.mri import Measured, MRIOptions, simulated
 from modalities.volume.tv import tv_reconstruct
 
 Figures = dict[str, float]
-WEIGHTS = (0.001, 0.002, 0.003, 0.005, 0.008, 0.012, 0.02)
 
 
 def scans(modality: VolumeModality, options: argparse.Namespace) -> list[Volume]:
@@ -40,7 +41,12 @@ def scans(modality: VolumeModality, options: argparse.Namespace) -> list[Volume]
 
 def task_options(options: argparse.Namespace, subject: int, acceleration: float) -> MRIOptions:
     return MRIOptions(
-        simulate=True, acceleration=acceleration, mask_kind=options.mask_kind, mask_seed=subject, phase=options.phase
+        simulate=True,
+        acceleration=acceleration,
+        mask_kind=options.mask_kind,
+        mask_seed=subject,
+        phase=options.phase,
+        noise=options.noise,
     )
 
 
@@ -101,7 +107,7 @@ def tune(options: argparse.Namespace) -> dict[str, dict[str, Figures]]:
         for subject, truth in enumerate(scans(modality, options)):
             item = simulated(truth, modality.settings, task_options(options, subject, acceleration))
             measured = Measured.of(item, modality.settings, None, "simulated")
-            for weight in WEIGHTS:
+            for weight in options.weights:
                 for kind, is_complex in (("tv", False), ("tv-complex", True)):
                     image = measured.stack.volume(measured.tv(is_complex, weight), truth)
                     each[f"{kind} {weight:g}"].append(modality.metrics(image, truth))
@@ -140,7 +146,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 4, 8])
     parser.add_argument("--teacher", help="a denoising teacher to walk the same levels")
     parser.add_argument("--no-baselines", action="store_true")
+    parser.add_argument("--noise", type=float, help="relative to the 99th percentile")
     parser.add_argument("--tune", action="store_true", help="search TV weights instead")
+    parser.add_argument("--weights", type=float, nargs="+", default=[0.001, 0.002, 0.003, 0.005, 0.008, 0.012, 0.02])
     parser.add_argument("--out", type=Path, help="JSON file of all figures")
     options = parser.parse_args()
     results = tune(options) if options.tune else evaluate(options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -53,8 +54,12 @@ START, STOP = 0.05, 0.01
 START_ITERATIONS = 60
 """Of total variation, for the image to start from."""
 
-TV_WEIGHTS = {32.0: 300.0, 64.0: 300.0}
-"""Views -> TV weight for attenuation in units of water's and white noise of 1, the best on validation slices."""
+TV_SPARSE, TV_NOISE = 0.0027, 0.27
+"""TV weight for attenuation in units of water's and line integrals without unit: what 32 to 64 views without noise need,
+and what is added to it per standard deviation of the noise behind the object. The best on validation slices."""
+
+SHADED = 0.5
+"""Least line integral of a bin that lies behind the object."""
 
 
 class CTOptions(TaskOptions):
@@ -79,14 +84,15 @@ class Measured:
 
     Args:
         stack: its geometry. radon: attenuation in 1/mm -> line integrals. y: float32 (parts, 1, views, bins).
-        whitening: makes the noise of ``y`` white and of standard deviation 1. mu_water: 1/mm.
+        photons: I0. mu_water: 1/mm. notes: what the reader of a result should know of how the measurement was taken.
     """
 
     stack: Stack
     radon: Radon
     y: Tensor
-    whitening: Weights
+    photons: float
     mu_water: float
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -94,7 +100,7 @@ class Measured:
     ) -> Measured:
         slices, _, bins = item.sinogram.shape
         size = covering_size(item.affine, settings) if item.size is None else item.size
-        stack = Stack((*size, slices), item.affine, settings, resample)
+        stack = Stack((*size, slices), item.affine, settings, resample, item.stated)
         stack.check(name, "ct")
         mm = [float(v) for v in stack.blank.voxel_mm[:2]]
         if abs(mm[0] / mm[1] - 1) > 1e-3:
@@ -103,10 +109,30 @@ class Measured:
         angles = torch.deg2rad(torch.from_numpy(item.angles_deg))
         radon = Radon((1, *stack.size[:2]), angles, mm[0], bins, item.bin_mm)
         y = torch.from_numpy(item.sinogram)[stack.slices, None]
-        photons = next((v for v in (dose, item.photons) if v is not None), None) or estimated_photons(y)
-        # var(-ln N) is about 1 / N, and N about photons exp(-y).
-        std = (y.exp() / photons + MODEL_ERROR**2).sqrt()
-        return cls(stack, radon, y, Weights(1 / std), item.mu_water)
+        photons = next((v for v in (dose, item.photons) if v is not None), None)
+        if photons is not None:
+            return cls(stack, radon, y, photons, item.mu_water)
+        estimate = estimated_photons(y)
+        told = "no noise was seen" if estimate is None else f"{estimate:.3g} photons per bin and view were estimated"
+        note = f"the sinogram does not state its photons: {told}; --dose states them"
+        return cls(stack, radon, y, PHOTONS[1] if estimate is None else estimate, item.mu_water, (note,))
+
+    @cached_property
+    def variance(self) -> Tensor:
+        """Of the photon noise in each element of ``y``: var(-ln N) is about 1 / N, and N about photons exp(-y)."""
+        return self.y.exp() / self.photons
+
+    @cached_property
+    def whitening(self) -> Weights:
+        """Makes the noise of ``y``, the projector's own error included, white and of standard deviation 1."""
+        return Weights((self.variance + MODEL_ERROR**2).rsqrt())
+
+    @property
+    def tv_weight(self) -> float:
+        """For attenuation in units of water's and whitened noise: the more noise the less of what remains is the object."""
+        shaded = self.y > SHADED
+        noise = float((self.variance[shaded] if shaded.any() else self.variance).median().sqrt())
+        return (TV_SPARSE + TV_NOISE * noise) / (noise**2 + MODEL_ERROR**2)
 
     def fbp(self) -> Tensor:
         """Attenuation (parts, 1, rows, columns), 1/mm, not negative."""
@@ -114,8 +140,7 @@ class Measured:
 
     def tv(self, weight: float | None = None, iterations: int = 200) -> Tensor:
         """Attenuation by total variation with the same projector, weights and non-negativity."""
-        views = self.y.shape[2]
-        chosen = float(np.interp(views, list(TV_WEIGHTS), list(TV_WEIGHTS.values()))) if weight is None else weight
+        chosen = self.tv_weight if weight is None else weight
         operator = self.whitening @ self.radon
         y, water = self.whitening(self.y), self.mu_water
         return tv_reconstruct(operator, y, chosen / water, self.fbp(), nonnegative=True, iterations=iterations)
@@ -140,18 +165,20 @@ def _check_projector(item: Sinogram, size: tuple[int, int], pixel_mm: float, nam
         )
 
 
-def estimated_photons(sinogram: Tensor) -> float:
-    """Unattenuated photons per bin, from the scatter between neighbouring bins; 1e12 where there is none.
+def estimated_photons(sinogram: Tensor) -> float | None:
+    """Unattenuated photons per bin, from the scatter between neighbouring bins; None where there is none.
 
     Args:
         sinogram: (parts, 1, views, bins).
     """
     second = sinogram[..., 2:] - 2 * sinogram[..., 1:-1] + sinogram[..., :-2]
+    # No beam leaves three neighbours that are 0 exactly: such bins were filled up, or cut off.
+    measured = (sinogram[..., 2:] != 0) | (sinogram[..., 1:-1] != 0) | (sinogram[..., :-2] != 0)
     # Air is smooth, and there the noise is that of the unattenuated beam; without air the object's edges count as noise.
-    air = second[sinogram[..., 1:-1].abs() < 0.1]
-    seen = air if air.numel() >= 1000 else second.flatten()
-    std = float(seen.abs().median()) / 0.6745 / 6**0.5
-    return 1 / max(std, 1e-6) ** 2
+    air = second[measured & (sinogram[..., 1:-1].abs() < 0.1)]
+    seen = air if air.numel() >= 1000 else second[measured]
+    std = float(seen.abs().median()) / 0.6745 / 6**0.5 if seen.numel() else 0.0
+    return 1 / std**2 if std > 1e-6 else None
 
 
 class CT(Task):
@@ -230,5 +257,5 @@ def _assignment(measured: Measured, item: Sinogram, truth: Volume | None, option
         truth=truth,
         baselines={"fbp": baseline(measured.fbp), "tv": baseline(measured.tv)},
         measurement=None if truth is None else (lambda folder: save_sinogram(item, folder / "measurement.npz")),
-        notes=(*(() if truth is None else (NOTE, *truth.notes)), *item.notes, *stack.notes),
+        notes=(*(() if truth is None else (NOTE, *truth.notes)), *item.notes, *measured.notes, *stack.notes),
     )

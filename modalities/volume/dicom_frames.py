@@ -121,6 +121,8 @@ def _frame(path: Path, find: _Lookup, pixels: Array) -> Frame:
     if not 1e-12 < abs(slope) < 1e12 or abs(inter) > 1e12:
         raise UserError(f"{path}: RescaleSlope {slope:g}, RescaleIntercept {inter:g}: expected a usable scale")
     modality = str(find.data.Modality)
+    if modality == "CT":
+        _check_hounsfield(path, find)
     thickness = find("PixelMeasuresSequence", "SpacingBetweenSlices") or find("PixelMeasuresSequence", "SliceThickness")
     return Frame(
         path,
@@ -139,6 +141,19 @@ def _frame(path: Path, find: _Lookup, pixels: Array) -> Frame:
             for name in ("EchoTime", "EchoNumbers", "DiffusionBValue", "TemporalPositionIdentifier")
         ),
     )
+
+
+def _check_hounsfield(path: Path, find: _Lookup) -> None:
+    """Refuse a CT slice whose numbers are not said to become HU by a slope and an intercept."""
+    rescale = "PixelValueTransformationSequence"
+    if "ModalityLUTSequence" in find.data:
+        raise UserError(f"{path}: a Modality LUT instead of a rescaling; expected RescaleSlope and RescaleIntercept to HU")
+    missing = [name for name in ("RescaleSlope", "RescaleIntercept") if find(rescale, name) in (None, "")]
+    if missing:
+        raise UserError(f"{path}: CT without {' and '.join(missing)}; expected both, as they turn stored numbers into HU")
+    kind = str(find(rescale, "RescaleType") or "HU").strip()
+    if kind.upper() != "HU":
+        raise UserError(f"{path}: RescaleType {kind}; expected HU")
 
 
 def _check_kind(path: Path, data: Any) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from cmmulti.operators.fourier import Fourier
+from modalities.volume.item import Array
 from modalities.volume.kspace import KSpace
 from modalities.volume.masks import centre_lines
 
@@ -40,19 +41,28 @@ def estimated_noise(item: KSpace) -> float:
     """Standard deviation of the noise in k-space per real component; an upper bound where no air is in view.
 
     After a transform along the fully sampled ky, each picture row stands alone, whatever columns are missing: rows that
-    cross nothing but air hold noise alone. Where there are none, the outermost corner of k-space bounds the noise.
+    cross nothing but air hold noise alone. Where there are none, the outermost corner of k-space bounds the noise. What is
+    0 exactly was not measured but filled up, and counts in neither.
     """
     columns = np.flatnonzero(item.mask)
     rows = Fourier((item.kspace.shape[1],), dims=1).adjoint(torch.from_numpy(item.kspace[:, :, columns]).mT.flatten(0, 1))
     power = rows.abs().square().view(len(item.kspace), len(columns), -1).mean(1).flatten().double().numpy()
     # The mean over the rows that no more than chance sets apart from the quietest twentieth.
+    power = power[power > 0]
     limit = np.quantile(power, 0.05) * (1 + 4 / np.sqrt(len(columns)))
     quiet = power[power <= limit].mean()
-    distance = np.abs(columns - len(item.mask) // 2)
-    outer = columns[np.argsort(-distance, kind="stable")[: max(4, len(columns) // 4)]]
-    edge = max(2, item.kspace.shape[1] // 16)
-    corner = np.concatenate([item.kspace[:, :edge][..., outer], item.kspace[:, -edge:][..., outer]], axis=1)
-    return float(np.sqrt(min(quiet, np.mean(np.abs(corner) ** 2, dtype=np.float64)) / 2))
+    lines = np.flatnonzero(item.kspace.any((0, 2)))
+    outer = _outermost(columns, len(item.mask), max(4, len(columns) // 4))
+    edge = _outermost(lines, item.kspace.shape[1], max(4, item.kspace.shape[1] // 8))
+    corner = item.kspace[:, edge][..., outer]
+    corner = corner[corner != 0]
+    bound = np.mean(np.abs(corner) ** 2, dtype=np.float64) if corner.size else np.inf
+    return float(np.sqrt(min(quiet, bound) / 2))
+
+
+def _outermost(indices: Array, n: int, count: int) -> Array:
+    """The ``count`` of the indices that lie farthest from the zero frequency of ``n`` samples."""
+    return indices[np.argsort(-np.abs(indices - n // 2), kind="stable")[:count]]
 
 
 def centre_phase(item: KSpace) -> Tensor:

@@ -25,25 +25,29 @@ def folder_scans(
 ) -> dict[str, Volume]:
     """NIfTI files and DICOM series below ``root``, kept in memory as they are stored.
 
-    Folders ``train``, ``val`` and ``test`` are the splits where they exist; otherwise scans are shuffled by ``seed`` and
-    divided by ``fractions``, folder by folder of the first level, so that one subject's scans stay together.
+    Folders ``train``, ``val`` and ``test`` are the splits that they name. The others are made of what lies in ``train``, or
+    in no such folder: shuffled by ``seed`` and shared by ``fractions``, subfolder by subfolder, so that one subject's scans
+    stay together.
 
     Raises:
         UserError: nothing there, or a scan that cannot be read or is of another kind or spacing than the model's;
             with ``skip`` such a scan is named on standard error and left out.
     """
-    named = all((root / part).is_dir() for part in ("train", "val"))
-    if named:
-        found = list(files.find(root / split)) if (root / split).is_dir() else []
+    given = [part for part in ("val", "test") if (root / part).is_dir()]
+    if split in given:
+        found = list(files.find(root / split))
     else:
-        found = list(files.find(root))
-        subject = {path: "/".join(path.relative_to(root).parts[:1]) for path in found}
+        rest = root / "train" if (root / "train").is_dir() else root
+        val, test = (0.0 if part in given else share for part, share in zip(("val", "test"), fractions, strict=True))
+        apart = [root / part for part in given]
+        scans = [path for path in files.find(rest) if not any(path.is_relative_to(folder) for folder in apart)]
+        subject = {path: path.relative_to(rest).parts[:1] for path in scans}
         subjects = sorted(set(subject.values()))
-        chosen = {subjects[i] for i in divide(len(subjects), seed, fractions)[split]}
-        found = [path for path in found if subject[path] in chosen]
+        chosen = {subjects[i] for i in divide(len(subjects), seed, (val, test))[split]}
+        found = [path for path in scans if subject[path] in chosen]
     if not found:
         raise UserError(f"{root}: expected NIfTI files or DICOM series for the {split} part, found none")
-    scans: dict[str, Volume] = {}
+    read: dict[str, Volume] = {}
     for path in found:
         try:
             volume = files.load(path)
@@ -54,5 +58,5 @@ def folder_scans(
                 raise
             print(f"skipped: {error}", file=sys.stderr)
             continue
-        scans[str(path.relative_to(root))] = volume
-    return scans
+        read[str(path.relative_to(root))] = volume
+    return read

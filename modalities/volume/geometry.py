@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -75,6 +75,27 @@ class Layout:
 
     def _transform(self) -> Array:
         return orientations.ornt_transform(self._present(), self._wanted())
+
+
+def reordered(volume: Volume, like: Volume) -> Volume:
+    """The scan with its axes stored in the order and the directions of those of ``like``; the same place in the world."""
+    present, wanted = (orientations.io_orientation(v.affine) for v in (volume, like))
+    transform = orientations.ornt_transform(present, wanted)
+    return replace(
+        volume,
+        data=orientations.apply_orientation(volume.data, transform),
+        affine=volume.affine @ orientations.inv_ornt_aff(transform, volume.shape),
+    )
+
+
+def same_grid(a: Volume, b: Volume) -> bool:
+    """Whether voxels of equal indices lie in the same place: axes alike within 1 %, centres within half a voxel."""
+    if a.shape != b.shape:
+        return False
+    axes = np.linalg.norm(a.affine[:3, :3] - b.affine[:3, :3], axis=0) <= 0.01 * b.voxel_mm
+    centres = [affines.apply_affine(v.affine, (np.array(v.shape) - 1) / 2) for v in (a, b)]
+    # A displacement of just half a voxel counts, whatever rounding makes of it.
+    return bool(axes.all() and (np.abs(np.linalg.solve(b.affine[:3, :3], centres[0] - centres[1])) <= 0.501).all())
 
 
 T = TypeVar("T", int, float)

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Kind = Literal["mr", "ct"]
+Stated = Literal["affine", "voxel_mm", "nothing"]
+"""What a measurement's file says of its geometry: all of it, the size of the voxels alone, or nothing (then 1 mm)."""
 Array = NDArray[Any]
 
 
@@ -27,6 +29,7 @@ class Volume:
         trailing: further axes of length 1 that the file has, such as (1,) for a shape of (I, J, K, 1).
         source: the file or files it came from.
         notes: what the reader of a result should know.
+        placed: whether the source states the affine; else its place in the world is made up.
     """
 
     data: Array
@@ -38,6 +41,7 @@ class Volume:
     trailing: tuple[int, ...] = ()
     source: tuple[Path, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    placed: bool = True
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cmmulti.errors import UserError
-from modalities.volume.item import Array
+from modalities.volume.item import Array, Stated
 from modalities.volume.nifti import checked_affine
 from modalities.volume.npz import read_npz, write_npz
 
@@ -24,7 +24,7 @@ class KSpace:
         kspace: complex64 (slices, ky, kx), orthonormal, zero frequency at ``n // 2``, zero where not measured. Rows of the
             picture are ky, columns are kx.
         mask: bool (kx), the measured columns.
-        affine: float64 (4, 4), voxel (ky, kx, slice) -> world RAS+ mm of the image.
+        affine: float64 (4, 4), voxel (ky, kx, slice) -> world RAS+ mm of the image. stated: how much of it the file says.
         notes: what the reader of a result should know.
     """
 
@@ -32,6 +32,7 @@ class KSpace:
     mask: np.ndarray
     affine: np.ndarray
     notes: tuple[str, ...] = ()
+    stated: Stated = "affine"
 
     @property
     def voxel_mm(self) -> tuple[float, float, float]:
@@ -43,7 +44,8 @@ class KSpace:
 def load_kspace(path: Path) -> KSpace:
     """Read ``kspace`` complex (slices, ky, kx), ``mask`` (kx) and, where there are, ``affine`` (4, 4) or ``voxel_mm``.
 
-    Without an affine the voxels are axis-aligned and of ``voxel_mm`` (3 values or 1; default 1 mm).
+    Without an affine the voxels are axis-aligned and of ``voxel_mm`` (3 values or 1; default 1 mm). Columns that are 0 in
+    every slice, as scanners leave what they fill up with zeros, count as not measured, whatever the mask says.
 
     Raises:
         UserError: anything missing, damaged, not finite, of a wrong kind or of shapes that do not fit each other.
@@ -58,16 +60,24 @@ def load_kspace(path: Path) -> KSpace:
         raise UserError(f"{path}: mask has shape {mask.shape}; expected ({kspace.shape[2]},), one value per kx of kspace")
     if not np.isin(mask, (0, 1)).all():
         raise UserError(f"{path}: mask holds values other than 0 and 1; expected 1 where a column is measured")
-    mask = mask.astype(bool)
+    claimed = mask.astype(bool)
+    kspace = np.where(claimed, kspace, 0)
+    mask = np.asarray(kspace.any(axis=(0, 1)))
     if not mask[len(mask) // 2]:
         raise UserError(
-            f"{path}: mask leaves out column {len(mask) // 2}, the zero frequency; expected a fully sampled centre, from "
-            "which the phase is estimated"
+            f"{path}: column {len(mask) // 2}, the zero frequency, is left out by the mask or 0 in every slice; expected a "
+            "fully sampled centre, from which the phase is estimated"
         )
-    affine, notes = measured_affine(path, arrays.get("affine"), arrays.get("voxel_mm"))
-    kspace = np.where(mask, kspace, 0)
     check_size(kspace, str(path))
-    return KSpace(kspace.astype(np.complex64), mask, affine, notes)
+    affine, stated, notes = measured_affine(path, arrays.get("affine"), arrays.get("voxel_mm"))
+    if empty := int((claimed & ~mask).sum()):
+        first, last = np.flatnonzero(claimed & ~mask)[[0, -1]].tolist()
+        notes = (
+            *notes,
+            f"{empty} of {int(claimed.sum())} columns that the mask says are measured are 0 in every slice (from column "
+            f"{first} to {last}): taken as not measured",
+        )
+    return KSpace(kspace.astype(np.complex64), mask, affine, notes, stated)
 
 
 def check_size(kspace: Array, name: str) -> None:
@@ -90,9 +100,9 @@ def save_kspace(item: KSpace, path: Path) -> Path:
     )
 
 
-def measured_affine(path: Path, affine: Array | None, voxel_mm: Array | None) -> tuple[Array, tuple[str, ...]]:
-    """(4, 4) of a measurement: ``affine`` where it is given, else the diagonal of ``voxel_mm``, else 1 mm; and what to say
-    about it.
+def measured_affine(path: Path, affine: Array | None, voxel_mm: Array | None) -> tuple[Array, Stated, tuple[str, ...]]:
+    """(4, 4) of a measurement: ``affine`` where it is given, else the diagonal of ``voxel_mm``, else 1 mm; how much of it
+    is stated, and what to tell about it.
 
     Raises:
         UserError: wrong shape, sizes that are not positive, or an affine that is no geometry.
@@ -101,12 +111,12 @@ def measured_affine(path: Path, affine: Array | None, voxel_mm: Array | None) ->
         sizes = np.asarray(1.0 if voxel_mm is None else voxel_mm, dtype=np.float64)
         if sizes.shape not in ((), (1,), (3,)) or not (sizes > 0).all():
             raise UserError(f"{path}: voxel_mm is {sizes.tolist()}; expected 1 or 3 sizes above 0 mm")
-        note = (
-            "the measurement has no affine: its rows were taken to count to the patient's right, its columns to the front"
-        )
-        return checked_affine(path, np.diag([*np.broadcast_to(sizes, 3), 1.0])), (note,)
+        stated: Stated = "nothing" if voxel_mm is None else "voxel_mm"
+        told = "no affine and no voxel_mm: voxels of 1 mm were assumed, and" if stated == "nothing" else "no affine:"
+        note = f"the measurement has {told} its rows were taken to count to the patient's right, its columns to the front"
+        return checked_affine(path, np.diag([*np.broadcast_to(sizes, 3), 1.0])), stated, (note,)
     affine = np.asarray(affine, dtype=np.float64)
     if affine.shape != (4, 4) or not np.allclose(affine[3], (0, 0, 0, 1)):
         last = f", last row {affine[3].tolist()}" if affine.shape == (4, 4) else ""
         raise UserError(f"{path}: affine has shape {affine.shape}{last}; expected (4, 4) with last row 0 0 0 1")
-    return checked_affine(path, affine), ()
+    return checked_affine(path, affine), "affine", ()

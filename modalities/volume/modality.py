@@ -18,13 +18,14 @@ from cmmulti.operators.affine import Affine
 from cmmulti.randomness import SampleRandomness
 from modalities.volume import files, representation
 from modalities.volume.datasets import dataset
-from modalities.volume.geometry import apart_mm
+from modalities.volume.geometry import apart_mm, reordered, same_grid
 from modalities.volume.hole import hole_metrics
 from modalities.volume.item import Volume
 from modalities.volume.kspace import load_kspace
 from modalities.volume.metrics import volume_metrics
 from modalities.volume.npz import array_names
 from modalities.volume.render import render, render_spread
+from modalities.volume.resampling import AIR_HU
 from modalities.volume.settings import VolumeSettings
 from modalities.volume.sinogram import load_sinogram
 from modalities.volume.spread import spread
@@ -91,26 +92,25 @@ class VolumeModality(Modality):
         return render(panels, self.settings, reference, mark)
 
     def metrics(self, result: Volume, truth: Volume, mark: Any = None) -> dict[str, float]:
-        """fastMRI's definitions over all slices (CT: on mu >= 0, and ``mae_hu``); inside ``mark`` alone for a hole."""
-        if mark is not None and mark.shape == truth.shape:
-            return hole_metrics(self.settings.kind, truth.values()[mark], result.values()[mark], truth.values())
-        layouts = [representation.layout(v, self.settings) for v in (truth, result)]
-        ordered = [layout.apply(v.values()) for layout, v in zip(layouts, (truth, result), strict=True)]
-        if ordered[0].shape != ordered[1].shape:
-            raise UserError(f"reference of {truth.shape} voxels, the result has {result.shape}; expected the same grid")
-        axes = ["".join(aff2axcodes(v.affine)) for v in (truth, result)]
-        there, here = (layout.model_affine(v.shape) for layout, v in zip(layouts, (truth, result), strict=True))
-        apart = apart_mm(there, here, ordered[0].shape)
-        if axes[0] != axes[1] and apart > float(min(truth.voxel_mm)):
-            # Which voxel belongs to which is told by neither the order of storage nor the place in the world.
-            raise UserError(
-                f"reference stored along {axes[0]}, the result along {axes[1]} and {apart:.3g} mm apart; expected the same "
-                "grid: give the measurement the affine of the reference"
-            )
-        if min(ordered[0].shape[1:]) < 7:
+        """fastMRI's definitions over all slices (CT: on mu >= 0, and ``mae_hu``); inside ``mark`` alone for a hole.
+
+        Args:
+            truth: on the grid of ``result``, in any stored order. mark: (I, J, K) bool, in that of ``result``.
+
+        Raises:
+            UserError: the truth lies on another grid, or holds nothing but air.
+        """
+        truth = _laid_on(truth, result)
+        settings = self.settings
+        if truth.values().max() <= (0 if settings.kind == "mr" else AIR_HU):
+            raise UserError(f"reference {representation.describe(truth)}: nothing but air; expected tissue to compare with")
+        if mark is not None:
+            return hole_metrics(settings.kind, truth.values()[mark], result.values()[mark], truth.values())
+        there, here = (representation.layout(result, settings).apply(v.values()) for v in (truth, result))
+        if min(there.shape[1:]) < 7:
             # No window of SSIM fits.
-            return hole_metrics(self.settings.kind, ordered[0], ordered[1], ordered[0])
-        return volume_metrics(self.settings.kind, *ordered)
+            return hole_metrics(settings.kind, there, here, there)
+        return volume_metrics(settings.kind, there, here)
 
     def specification(self) -> dict[str, str]:
         settings = self.settings
@@ -142,3 +142,30 @@ class VolumeModality(Modality):
 
     def dataset(self, source: DataSource, split: Split) -> VolumeSet:
         return dataset(source, split, self.settings)
+
+
+def _laid_on(truth: Volume, result: Volume) -> Volume:
+    """The truth in the stored order of the result.
+
+    Raises:
+        UserError: which voxel belongs to which is told by neither the place in the world nor the order of storage.
+    """
+    laid = reordered(truth, result)
+    if laid.shape != result.shape:
+        raise UserError(f"reference of {truth.shape} voxels, the result has {result.shape}; expected the same grid")
+    if same_grid(laid, result):
+        return laid
+    axes = ["".join(aff2axcodes(v.affine)) for v in (truth, result)]
+    if truth.placed and result.placed:
+        voxels = [" x ".join(f"{mm:.3g}" for mm in v.voxel_mm) for v in (truth, result)]
+        apart = apart_mm(laid.affine, result.affine, result.shape)
+        raise UserError(
+            f"reference with voxels of {voxels[0]} mm along {axes[0]}, the result with {voxels[1]} mm along {axes[1]}, "
+            f"up to {apart:.3g} mm apart; expected the same grid: resample the reference to it"
+        )
+    if axes[0] != axes[1]:
+        raise UserError(
+            f"reference stored along {axes[0]}, the result along {axes[1]}, and one of them states no affine; expected the "
+            "same grid: give the measurement the affine of the reference"
+        )
+    return laid

@@ -48,7 +48,10 @@ START, STOP = 0.04, 0.02
 result."""
 
 TV_WEIGHTS = {"real": {4.0: 0.003, 8.0: 0.01}, "complex": {4.0: 0.006, 8.0: 0.008}}
-"""Acceleration -> TV weight relative to the 99.5th percentile, the best on validation heads."""
+"""Acceleration -> TV weight relative to the 99.5th percentile, the best on validation heads with noise of 0.01."""
+
+TV_NOISE = 0.25
+"""Least TV weight per standard deviation of the noise: what heads with noise of 0.03 and 0.1 need."""
 
 
 class MRIOptions(TaskOptions):
@@ -108,7 +111,7 @@ class Measured:
         resample: bool = False,
     ) -> Measured:
         slices, ky, kx = item.kspace.shape
-        stack = Stack((ky, kx, slices), item.affine, settings, resample)
+        stack = Stack((ky, kx, slices), item.affine, settings, resample, item.stated)
         stack.check(name, "mr")
         if relative_noise is None:
             noise = estimates.estimated_noise(item)
@@ -143,13 +146,15 @@ class Measured:
     def _tv(self, complex_image: bool, weight: float | None, iterations: int) -> Tensor:
         """In units of the percentile: single precision, weights and step sizes then suit every scanner's numbers."""
         table = TV_WEIGHTS["complex" if complex_image else "real"]
-        relative = float(np.interp(self.acceleration, list(table), list(table.values()))) if weight is None else weight
+        if weight is None:
+            sparse = float(np.interp(self.acceleration, list(table), list(table.values())))
+            weight = max(sparse, TV_NOISE * self.noise / self.percentile)
         images = []
         # Few slices at a time stay in the processor's cache; more take several times as long each.
         for y, phase in zip(self.y.split(TOGETHER), self.phase.split(TOGETHER), strict=True):
             operator = self.acquisition if complex_image else self.acquisition @ Phase(phase)
             y = y / self.percentile
-            images.append(tv_reconstruct(operator, y, relative, operator.adjoint(y), 1.0, not complex_image, iterations))
+            images.append(tv_reconstruct(operator, y, weight, operator.adjoint(y), 1.0, not complex_image, iterations))
         return torch.cat(images)
 
 

@@ -83,6 +83,7 @@ def _parse(path: Path, file: Any, limit: int) -> Volume:
         header=header,
         trailing=trailing,
         source=(path,),
+        placed=bool(header["sform_code"] or header["qform_code"]),
     )
     _check_finite(path, volume)
     return volume

@@ -71,6 +71,8 @@ def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, na
         shape, fortran, dtype = reader(stream)
         if dtype.kind not in kinds:
             raise UserError(f"{path}: {name} holds {dtype}; expected {_words(kinds)}")
+        if any(n < 0 for n in shape):
+            raise UserError(f"{path}: {name} has shape {shape}; expected sizes of at least 0")
         size = math.prod(shape) * dtype.itemsize
         room = min(info.compress_size, path.stat().st_size) * (_DEFLATE_LIMIT if info.compress_type else 1)
         if size > info.file_size or size > room:
@@ -79,7 +81,9 @@ def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, na
             raise UserError(f"{path}: {name} of shape {shape} needs {size >> 20} MiB, more than a quarter of the memory")
         data = stream.read(size)
         surplus = stream.read(1)  # reaching the end also checks the CRC
-    if len(data) != size or surplus:
+    if surplus:
+        raise UserError(f"{path}: {name} holds more than the {size} bytes that its header says")
+    if len(data) != size:
         raise UserError(f"{path}: {name} holds {len(data)} bytes; its header says {size}")
     array = np.frombuffer(data, dtype=dtype).reshape(shape, order="F" if fortran else "C")
     if dtype.kind in "fc" and not np.isfinite(array).all():

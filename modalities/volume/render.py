@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from cmmulti.media import Media, Picture
-from modalities.volume.geometry import AXES, Layout, Plane
+from modalities.volume.geometry import AXES, Layout, Plane, reordered
 from modalities.volume.item import Array, Volume
 from modalities.volume.resampling import AIR_HU
 from modalities.volume.settings import VolumeSettings
@@ -55,11 +55,14 @@ def render(
     Radiological display: the patient's left is on the viewer's right, and the letters at the borders say so.
 
     Args:
-        panels: caption -> scan. reference: the panel that errors are taken against. mark: (I, J, K) bool, outlined in
-            yellow on panels of that shape; the slices pass through its middle.
+        panels: caption -> scan. reference: the panel that errors are taken against, which may be stored in another order
+            than the others. mark: (I, J, K) bool in the order of the others, outlined in yellow on panels of that shape;
+            the slices pass through its middle.
     """
     if not panels:
         return []
+    like = next((v for name, v in panels.items() if name != reference), panels[next(iter(panels))])
+    panels = {name: reordered(v, like) if name == reference else v for name, v in panels.items()}
     truth = panels[reference] if reference is not None else None
     small = truth is None and len(panels) >= GALLERY
     scaled = [truth] if truth is not None else list(panels.values())

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from cmmulti.operators.radon import covering_bins
 from modalities.volume.item import Array
 from modalities.volume.metrics import MU_WATER, attenuation
-from modalities.volume.sinogram import Sinogram
+from modalities.volume.sinogram import PHOTONS, Sinogram
 
 RAYS_PER_BIN = 2
 STEPS_PER_PIXEL = 2
@@ -30,7 +30,8 @@ def simulate_sinogram(hu: Array, affine: Array, views: int, photons: float | Non
 
     Args:
         hu: (rows, columns, slices), below -1000 taken as air. affine: (4, 4) of these axes.
-        photons: unattenuated photons per bin and view, None for no noise. seed: of the noise.
+        photons: unattenuated photons per bin and view, None for no noise: the sinogram then states the most there are.
+        seed: of the noise.
     """
     mm = float(np.linalg.norm(affine[:3, 1]))
     mu = torch.from_numpy(np.ascontiguousarray(np.moveaxis(attenuation(hu), -1, 0)))
@@ -43,7 +44,8 @@ def simulate_sinogram(hu: Array, affine: Array, views: int, photons: float | Non
         transmitted = torch.from_numpy(np.maximum(counts, 1) / photons)
     sinogram = (-transmitted.log()).numpy().astype(np.float32)
     size = (hu.shape[0], hu.shape[1])
-    return Sinogram(sinogram, angles, mm, size, np.asarray(affine, np.float64), photons, MU_WATER)
+    stated = PHOTONS[1] if photons is None else photons
+    return Sinogram(sinogram, angles, mm, size, np.asarray(affine, np.float64), stated, MU_WATER)
 
 
 def line_integrals(mu: Tensor, angles: Array, bins: int, mm: float) -> Tensor:

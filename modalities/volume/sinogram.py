@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from cmmulti.errors import UserError
-from modalities.volume.item import Array
+from modalities.volume.item import Array, Stated
 from modalities.volume.kspace import measured_affine
 from modalities.volume.metrics import MU_WATER
 from modalities.volume.npz import read_npz, write_npz
 
-PHOTONS = (10.0, 1e9)
-"""Fewest and most unattenuated photons per bin and view that noise is modelled for."""
+PHOTONS = (10.0, 1e12)
+"""Fewest and most unattenuated photons per bin and view that noise is modelled for; the most are as good as none."""
+
+LEAST_SPAN = 7.0
+"""Degrees: views over less, a turn in radians included, are no tomography."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Sinogram:
             picture's columns and bins count from left to right, at 90 along its rows and bins count from top to bottom.
         bin_mm: width of a bin; the detector is centred on the image.
         size: (rows, columns) of the picture, None where the file does not say.
-        affine: float64 (4, 4), voxel (row, column, slice) -> world RAS+ mm.
+        affine: float64 (4, 4), voxel (row, column, slice) -> world RAS+ mm. stated: how much of it the file says.
         photons: I0, unattenuated photons per bin and view; None where the file does not say.
         mu_water: attenuation of water, 1/mm: what 0 HU is.
         notes: what the reader of a result should know.
@@ -40,6 +43,7 @@ class Sinogram:
     photons: float | None = None
     mu_water: float = MU_WATER
     notes: tuple[str, ...] = ()
+    stated: Stated = "affine"
 
 
 def load_sinogram(path: Path) -> Sinogram:
@@ -68,11 +72,16 @@ def load_sinogram(path: Path) -> Sinogram:
         )
     if np.abs(angles).max() > 3600:
         raise UserError(f"{path}: angles_deg reaches {np.abs(angles).max():.3g}; expected degrees, within 3600 of 0")
+    span = float(np.ptp(angles))
+    if 0 < span < LEAST_SPAN:
+        raise UserError(
+            f"{path}: angles_deg span {span:.3g} degrees; expected degrees over about 180, not radians (see np.rad2deg)"
+        )
     size = arrays.get("size")
     if size is not None and (size.shape != (2,) or not ((size >= 8) & (size <= 4096)).all()):
         raise UserError(f"{path}: size is {size.tolist()}; expected (rows, columns), each from 8 to 4096")
     photons = arrays.get("photons")
-    affine, notes = measured_affine(path, arrays.get("affine"), arrays.get("voxel_mm"))
+    affine, stated, notes = measured_affine(path, arrays.get("affine"), arrays.get("voxel_mm"))
     return Sinogram(
         sinogram.astype(np.float32),
         angles,
@@ -82,6 +91,7 @@ def load_sinogram(path: Path) -> Sinogram:
         None if photons is None else _number(path, "photons", photons, *PHOTONS, "per bin and view"),
         _number(path, "mu_water", arrays["mu_water"], 0.005, 0.1, "per mm") if "mu_water" in arrays else MU_WATER,
         notes,
+        stated,
     )
 
 

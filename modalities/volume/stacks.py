@@ -16,7 +16,7 @@ from cmmulti.operators.permutation import Permutation
 from cmmulti.operators.resample import Resample
 from modalities.volume import representation
 from modalities.volume.geometry import AXES
-from modalities.volume.item import Array, Kind, Volume
+from modalities.volume.item import Array, Kind, Stated, Volume
 from modalities.volume.settings import VolumeSettings
 
 LEAST, MOST = 0.5, 1.5
@@ -30,17 +30,19 @@ class Stack:
     Args:
         size: (rows, columns, slices). affine: (4, 4) of these axes. settings: the model's.
         resample: let the model work on pixels of its own where the measured ones are not within its tolerance.
+        stated: how much of the affine the measurement's file says.
     """
 
     size: tuple[int, int, int]
     affine: Array
     settings: VolumeSettings
     resample: bool = False
+    stated: Stated = "affine"
 
     @cached_property
     def blank(self) -> Volume:
         """A scan of this geometry."""
-        return Volume(np.broadcast_to(np.uint8(0), self.size), self.affine)
+        return Volume(np.broadcast_to(np.uint8(0), self.size), self.affine, placed=self.stated == "affine")
 
     def check(self, name: str, kind: Kind) -> None:
         """Refuse a stack that the model cannot see.
@@ -52,8 +54,16 @@ class Stack:
         if s.dims != 2 or s.kind != kind:
             raise UserError(f"{name}: needs a 2D {kind.upper()} model; this one is a {s.dims}D {s.kind.upper()} model")
         if slice_axis(self.affine, s) != 2:
-            raise UserError(f"{name}: its affine says that the slices are not {s.plane}; expected the model's plane")
-        if not self.resample:
+            told = (
+                f"its affine says that the slices are not {s.plane}; expected the model's plane"
+                if self.stated == "affine"
+                else f"it has no affine, and slices without one are taken as axial; the model's are {s.plane}"
+            )
+            raise UserError(f"{name}: {told}")
+        if not self.resample and self.stated == "nothing":
+            advice = "it states no voxel size, and 1 mm was assumed: give it affine or voxel_mm"
+            representation.check_spacing(self.blank, s, name, advice)
+        elif not self.resample:
             representation.check_spacing(self.blank, s, name)
         view = [n * mm for n, mm in zip(self.size, self.blank.voxel_mm, strict=True)][:2]
         if self.turned:

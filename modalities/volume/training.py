@@ -26,7 +26,7 @@ class VolumeData(BaseModel):
 
     gain: tuple[float, float] = Field((0.7, 1.4), description="MR: smallest and largest random factor of the intensity")
     bias: float = Field(0.0, ge=0, le=1, description="MR: strength of a random smooth intensity field, in ln units")
-    flip: bool = Field(True, description="random left-right flips")
+    flip: bool | None = Field(None, description="random left-right flips; null: not of sagittal slices")
     zoom: tuple[float, float] = Field((1.0, 1.0), description="smallest and largest random enlargement")
     crop: tuple[int, ...] | None = Field(None, description="spatial size of a training tensor; default: the model's")
     content: float = Field(0.05, ge=0, lt=1, description="2D: least fraction of a slice that is not air")
@@ -63,12 +63,17 @@ class VolumeSet(TrainingSet):
         scans: name -> scan. settings: of the model. options: what is drawn, and the size of the tensors.
 
     Attributes:
-        scans: the whole scans, for evaluation by subject.
+        scans: the whole scans, for evaluation by subject. flip: whether samples are flipped.
     """
 
     def __init__(self, scans: Mapping[str, Volume], settings: VolumeSettings, options: VolumeData) -> None:
         self.scans = dict(scans)
         self.settings, self.options = settings, options
+        # A sagittal slice lies within one side: its columns run from front to back.
+        lateral = settings.plane != "sagittal"
+        if options.flip and not lateral:
+            raise UserError("data.options.flip = true: flips sagittal slices front to back; expected false or null")
+        self.flip = lateral if options.flip is None else options.flip
         self.crop = tuple(options.crop or settings.size)
         if len(self.crop) != settings.dims:
             raise UserError(f"data.options.crop = {list(self.crop)}: expected {settings.dims} sizes for this model")
@@ -126,7 +131,7 @@ class VolumeSet(TrainingSet):
     def _augmented(self, x: Tensor, generator: Generator) -> Tensor:
         options = self.options
         draw = torch.rand(3, generator=generator).tolist()
-        if options.flip and draw[0] < 0.5:
+        if self.flip and draw[0] < 0.5:
             x = x.flip(-1)
         if options.zoom != (1.0, 1.0):
             x = _resized(x, _between(options.zoom, draw[1]))

@@ -19,7 +19,7 @@ from modalities.volume.metrics import MU_WATER, attenuation
 from modalities.volume.modality import VolumeModality
 from modalities.volume.settings import VolumeSettings
 from modalities.volume.simulate_ct import line_integrals, simulate_sinogram
-from modalities.volume.sinogram import load_sinogram, save_sinogram
+from modalities.volume.sinogram import PHOTONS, load_sinogram, save_sinogram
 
 AFFINE = np.array([[-2.0, 0, 0, 30], [0, -2, 0, 40], [0, 0, 5, 7], [0, 0, 0, 1]])
 
@@ -121,7 +121,32 @@ def test_photon_noise_has_the_right_size():
     assert item.sinogram.std() == pytest.approx(photons**-0.5, rel=0.05)
     assert estimated_photons(torch.from_numpy(item.sinogram)[:, None]) == pytest.approx(photons, rel=0.1)
     quiet = simulate_sinogram(air, AFFINE, 8, None, 0)
-    assert estimated_photons(torch.from_numpy(quiet.sinogram)[:, None]) == pytest.approx(1e12)
+    assert quiet.photons == PHOTONS[1]
+    assert estimated_photons(torch.from_numpy(quiet.sinogram)[:, None]) is None
+
+
+def test_bins_that_were_filled_up_with_zeros_say_nothing_of_the_noise(modality, model):
+    photons = 5e3
+    item = replace(simulate_sinogram(body(shape=(36, 32, 8)).values(), AFFINE, 24, photons, 0), photons=None)
+    (note,) = prepared(modality, model, item).notes
+    assert "does not state its photons" in note
+    measured = torch.from_numpy(item.sinogram)[:, None]
+    wide = torch.nn.functional.pad(measured, (60, 60))
+    assert estimated_photons(wide) == pytest.approx(photons, rel=0.15)
+    assert estimated_photons(torch.zeros(2, 1, 8, 40)) is None
+    blank = replace(item, sinogram=np.zeros_like(item.sinogram))
+    assert any("no noise was seen" in note for note in prepared(modality, model, blank).notes)
+
+
+def test_an_answer_that_is_told_its_dose_is_better_than_one_told_of_no_noise(modality, model):
+    truth, dose = body(), 200
+    item = replace(simulate_sinogram(truth.values(), AFFINE, 24, dose, 0), photons=None)
+    told, deceived = (prepared(modality, model, item, dose=d) for d in (dose, 1e9))
+    for right, wrong in (
+        (solve(told, model), solve(deceived, model)),
+        (told.baselines["tv"](), deceived.baselines["tv"]()),
+    ):
+        assert modality.metrics(right, truth)["psnr"] > modality.metrics(wrong, truth)["psnr"]
 
 
 def test_a_given_dose_weights_the_measurements(modality, model):
@@ -156,13 +181,14 @@ def test_detector_and_grid_are_taken_from_the_file(tmp_path, modality, model):
         ({"bin_mm": 1e6}, "from 0.001 to 1000 mm"),
         ({"mu_water": 19.4}, "from 0.005 to 0.1 per mm"),
         ({"angles_deg": np.arange(6.0) * 1e9}, "degrees"),
+        ({"angles_deg": np.arange(6.0) * np.pi / 6}, r"angles_deg span 2\.62 degrees; .*not radians"),
         ({"photons": 0.0}, "photons"),
         ({"size": [10**6, 10**6]}, "size"),
         ({"affine": np.eye(3)}, "affine"),
     ],
 )
 def test_measurements_that_do_not_fit(tmp_path, change, words):
-    good = {"sinogram": np.zeros((1, 6, 20), np.float32), "angles_deg": np.arange(6.0), "bin_mm": 1.0}
+    good = {"sinogram": np.zeros((1, 6, 20), np.float32), "angles_deg": 30 * np.arange(6.0), "bin_mm": 1.0}
     np.savez(tmp_path / "s.npz", **(good | change))
     with pytest.raises(UserError, match=words) as error:
         load_sinogram(tmp_path / "s.npz")

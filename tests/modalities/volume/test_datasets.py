@@ -123,6 +123,16 @@ def test_gain_and_flip_act_as_they_say(root):
     assert 8 < flipped < 32
 
 
+def test_sagittal_slices_are_not_flipped_front_to_back(root):
+    sagittal = VolumeModality(VolumeSettings(size=(8, 16), voxel_mm=(2, 2), plane="sagittal"))
+    for flip in ({}, {"flip": None}, {"flip": False}):
+        part = sagittal.dataset(source("ixi-t1-2mm", root, gain=[1, 1], **flip), "train")
+        drawn = (part.tensor(0, torch.Generator().manual_seed(s)) for s in range(9))
+        assert all(torch.equal(x, part.tensor(0, None)) for x in drawn)
+    with pytest.raises(UserError, match=r"data\.options\.flip = true: flips sagittal"):
+        sagittal.dataset(source("ixi-t1-2mm", root, flip=True), "train")
+
+
 def test_chest_is_split_by_patient_without_duplicates(root):
     parts = [CHEST.dataset(source("ct-hu-256", root, fractions=[0.2, 0.2]), split) for split in ("train", "val", "test")]
     patients = [{name.split()[0] for name in part.scans} for part in parts]
@@ -172,6 +182,26 @@ def test_a_folder_of_scans(tmp_path):
     (tmp_path / bad).write_bytes(b"")
     with pytest.raises(UserError, match="empty"):
         HEAD.dataset(source("folder", tmp_path), "train")
+
+
+def scans_at(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        nib.Nifti1Image(np.ones((6, 15, 4), np.int16), np.diag([2.0, 2, 2, 1])).to_filename(root / name)
+
+
+@pytest.mark.parametrize("rest", ["train/", ""])
+@pytest.mark.parametrize("given", [["test"], ["val"], ["val", "test"], []])
+def test_splits_that_are_no_folders_are_drawn_from_the_others(tmp_path, rest, given):
+    mine = [f"{rest}sub-{i}/a.nii" for i in range(10)]
+    scans_at(tmp_path, *mine, *(f"{part}/held/a.nii" for part in given))
+    parts = {split: set(HEAD.dataset(source("folder", tmp_path), split).scans) for split in ("train", "val", "test")}
+    for part in given:
+        assert parts.pop(part) == {f"{part}/held/a.nii"}
+    assert {split: len(names) for split, names in parts.items()} == {
+        split: 1 if split != "train" else 8 + len(given) for split in parts
+    }
+    assert set.union(*parts.values()) == set(mine)
 
 
 def test_a_bad_file_is_named_and_skipped_only_when_told_so(tmp_path, capsys):

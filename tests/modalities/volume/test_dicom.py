@@ -129,6 +129,30 @@ def test_padding_that_would_be_tissue_is_air(tmp_path, ct):
     assert (values[:, 3:] > -1000).all()
 
 
+def test_ct_whose_numbers_do_not_become_hounsfield_units_is_refused(tmp_path, ct):
+    def without(*names):
+        data = copy.deepcopy(ct)
+        for name in names:
+            delattr(data, name)
+        return data
+
+    table, other, old = copy.deepcopy(ct), copy.deepcopy(ct), copy.deepcopy(ct)
+    table.ModalityLUTSequence = Sequence([Dataset()])
+    other.RescaleType, old.RescaleType = "US", "hu "
+    for data, words in (
+        (without("RescaleSlope", "RescaleIntercept"), "CT without RescaleSlope and RescaleIntercept"),
+        (without("RescaleIntercept"), "CT without RescaleIntercept"),
+        (table, "a Modality LUT"),
+        (other, "RescaleType US; expected HU"),
+    ):
+        data.save_as(tmp_path / "x.dcm")
+        with pytest.raises(UserError, match=words) as error:
+            files.load(tmp_path / "x.dcm")
+        assert "\n" not in str(error.value)
+    old.save_as(tmp_path / "x.dcm")
+    assert files.load(tmp_path / "x.dcm").kind == "ct"
+
+
 def test_what_makes_no_grid_is_refused(tmp_path, ct):
     def second(i, data):
         if i == 2:

@@ -40,9 +40,12 @@ def test_affine_wins_over_voxel_size_over_one_millimetre(tmp_path, arrays):
     affine = arrays.pop("affine")
     bare = load_kspace(written(tmp_path, **arrays))
     assert bare.voxel_mm == (1, 1, 1)
-    assert "no affine" in bare.notes[0]
+    assert "no affine and no voxel_mm: voxels of 1 mm" in bare.notes[0]
+    assert bare.stated == "nothing"
     assert load_kspace(written(tmp_path, **arrays, voxel_mm=2.5)).voxel_mm == (2.5, 2.5, 2.5)
     assert load_kspace(written(tmp_path, **arrays, voxel_mm=[1, 2, 3])).voxel_mm == (1, 2, 3)
+    sized = load_kspace(written(tmp_path, **arrays, voxel_mm=2.5))
+    assert (sized.stated, "1 mm" in sized.notes[0]) == ("voxel_mm", False)
     placed = load_kspace(written(tmp_path, **arrays, voxel_mm=[1, 2, 3], affine=affine))
     assert placed.voxel_mm == (2, 3, 4)
     assert placed.notes == ()
@@ -67,7 +70,7 @@ def test_other_number_types_and_values_outside_the_mask(tmp_path, arrays):
         ({"kspace": np.full((2, 12, 10), np.inf, np.complex64)}, "NaN or infinity"),
         ({"kspace": np.full((2, 12, 10), 1e300, np.complex128)}, r"reaches 1e\+300; expected 1e-12 to 1e\+15"),
         ({"kspace": np.full((2, 12, 10), 1e-13, np.complex64)}, "reaches 1e-13"),
-        ({"kspace": np.zeros((2, 12, 10), np.complex64)}, "zero at every measured column"),
+        ({"kspace": np.zeros((2, 12, 10), np.complex64)}, "zero frequency"),
         ({"kspace": np.array([None, 3], dtype=object)}, "expected complex numbers"),
         ({"mask": np.zeros(10, bool)}, "zero frequency"),
         ({"mask": np.full(10, 2)}, "other than 0 and 1"),
@@ -112,6 +115,32 @@ def test_a_header_that_promises_more_than_the_file_holds_allocates_nothing(tmp_p
         archive.writestr("kspace.npy", header.getvalue() + bytes(1000))
     with pytest.raises(UserError, match="more than the file holds"):
         load_kspace(path)
+
+
+def test_negative_sizes_and_surplus_are_refused_before_anything_is_read(tmp_path, arrays):
+    for shape, data, words in (
+        ((-1, 8, 8), 10**6, r"kspace has shape \(-1, 8, 8\); expected sizes of at least 0"),
+        ((1, 8, 8), 10**6, "kspace holds more than the 512 bytes that its header says"),
+    ):
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "<c8", "fortran_order": False, "shape": shape})
+        path = tmp_path / "bomb.npz"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("kspace.npy", header.getvalue() + bytes(data))
+        with pytest.raises(UserError, match=words):
+            load_kspace(path)
+
+
+def test_columns_that_are_zero_in_every_slice_are_not_measured(tmp_path, arrays):
+    arrays["kspace"][..., 1] = 0
+    item = load_kspace(written(tmp_path, **arrays))
+    assert np.flatnonzero(item.mask).tolist() == [4, 5, 6]
+    assert item.notes == (
+        "1 of 4 columns that the mask says are measured are 0 in every slice (from column 1 to 1): taken as not measured",
+    )
+    arrays["kspace"][..., 5] = 0
+    with pytest.raises(UserError, match="column 5, the zero frequency, is left out by the mask or 0 in every slice"):
+        load_kspace(written(tmp_path, **arrays))
 
 
 def test_damaged_files_end_in_user_errors(tmp_path, arrays):

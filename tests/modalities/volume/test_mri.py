@@ -150,6 +150,25 @@ def test_noise_is_estimated_where_it_is_not_given(modality, model):
     assert MRI().prepare(modality, item, MRIOptions(noise=0), model).problem.noise == 0
 
 
+def test_zeros_that_fill_up_k_space_say_nothing_of_its_noise():
+    item = simulated_kspace(noise=0.02, shape=(64, 40, 2))
+    std = 0.02 * np.percentile(head((64, 40, 2)).values(), 99)
+    lines, columns = np.abs(np.ogrid[-32:32, -20:20][0]), np.abs(np.ogrid[-32:32, -20:20][1])
+    for kept in (lines < 20, np.arange(64)[:, None] >= 12, (lines / 32) ** 2 + (columns / 20) ** 2 < 1):
+        filled = replace(item, kspace=np.where(kept, item.kspace, 0))
+        assert 0.7 * std < estimates.estimated_noise(filled) < 1.1 * std
+    blank = replace(item, kspace=np.concatenate([item.kspace, 0 * item.kspace]))
+    assert estimates.estimated_noise(blank) == pytest.approx(std, rel=0.1)
+
+
+def test_total_variation_follows_the_noise(modality, model):
+    truth = head()
+    item = simulated_kspace(noise=0.1)
+    told, deceived = (prepared(modality, model, item, noise=noise).baselines for noise in (0.1, 0.01))
+    for name in ("tv", "tv-complex"):
+        assert relative(told[name](), truth) < 0.95 * relative(deceived[name](), truth)
+
+
 def simulated_kspace(acceleration=4, noise=0.0, shape=(36, 40, 2), seed=0):
     mask = cartesian_mask("random", shape[1], acceleration, 0.2, seed)
     return simulate_kspace(head(shape).values(), AFFINE, mask, noise, seed)
@@ -214,6 +233,29 @@ def test_slices_of_another_plane_are_refused(modality, model):
 def test_noise_that_is_none_is_refused(noise):
     with pytest.raises(ValidationError, match="noise"):
         MRIOptions(noise=noise)
+
+
+@pytest.mark.parametrize(
+    ("stated", "mm", "plane", "words"),
+    [
+        ("nothing", 1.0, "axial", "2 x 2 mm .* it states no voxel size, and 1 mm was assumed: give it affine or voxel_mm"),
+        ("voxel_mm", 1.0, "axial", "2 x 2 mm .*--resample"),
+        ("voxel_mm", 2.0, "coronal", "it has no affine, and slices without one are taken as axial"),
+        ("affine", 2.0, "coronal", "its affine says that the slices are not coronal"),
+    ],
+)
+def test_what_a_file_does_not_state_is_not_held_against_it(model, stated, mm, plane, words):
+    item = replace(simulated_kspace(), affine=np.diag([mm, mm, 2, 1]), stated=stated)
+    coronal = VolumeModality(VolumeSettings(size=(44, 40), voxel_mm=(2.0, 2.0), plane=plane))
+    with pytest.raises(UserError, match=words):
+        prepared(coronal, model, item)
+
+
+def test_a_measurement_without_a_place_may_be_compared_with_any_reference(modality, model):
+    item = replace(simulated_kspace(), affine=np.diag([2.0, 2, 2, 1]), stated="voxel_mm")
+    result = prepared(modality, model, item).baselines["zero-filled"]()
+    assert not result.placed
+    assert modality.metrics(result, head())["nmse"] < 1
 
 
 def test_a_measurement_without_a_place_is_told(modality, model):

@@ -50,6 +50,16 @@ def test_voxels_are_drawn_in_mm():
     assert picture.shape == (MIDDLE + 2 * MARGIN, 3 * (round(MIDDLE / 4) + 2 * MARGIN) + 2 * GAP, 3)
 
 
+def test_a_reference_in_another_stored_order_is_laid_on_the_others():
+    volume, spot = head(np.diag([2.0, 2, 2, 1]))
+    turned = np.diag([-2.0, 2, 2, 1])
+    turned[0, 3] = 19 * 2
+    truth = Volume(volume.data[::-1], turned)
+    stored, same = (render({"x": volume, "truth": t}, MR, "truth", spot) for t in (truth, volume))
+    for a, b in zip(stored, same, strict=True):
+        assert np.array_equal(pixels(a), pixels(b))
+
+
 def test_padding_below_air_is_no_error_in_ct():
     settings = VolumeSettings(kind="ct", size=(16, 16))
     truth = Volume(np.full((16, 16, 1), -3024, np.int16), np.diag([2.0, 2, 2, 1]))
