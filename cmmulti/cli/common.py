@@ -124,13 +124,14 @@ def device(name: str) -> Any:
 
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    refused = UserError(f"--device {name}: not available here; expected cpu, cuda, cuda:N, mps or auto")
+    if name.partition(":")[0] not in ("cpu", "cuda", "mps"):
+        raise refused
     try:
         wanted = torch.device(name)
-        if wanted.type not in ("cpu", "cuda", "mps"):
-            raise NotImplementedError
         torch.zeros(1, device=wanted)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"--device {name}: not available here; expected cpu, cuda, cuda:N, mps or auto") from error
+        raise refused from error
     return wanted
 
 
