@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
+from cmmulti.cli.parser import build, subparsers_of
 from cmmulti.cli.task_options import described, task_options
 from cmmulti.config.checking import checked
 from cmmulti.errors import UserError
 from cmmulti.modality import TaskOptions
+from cmmulti.testing.modalities import TAKEN
 
 
 class Options(TaskOptions):
@@ -72,3 +74,8 @@ def test_options_are_described() -> None:
     assert told["--start"] == "where it begins"
     assert told["--mask-kind"] == "(default: random)"
     assert told["--noise"] == "noise"
+
+
+@pytest.mark.parametrize("command", ["edit", "reconstruct"])
+def test_the_contract_of_tasks_knows_every_flag_that_the_commands_keep(command: str) -> None:
+    assert {action.dest for parser in subparsers_of(build([command])) for action in parser._actions} == TAKEN
