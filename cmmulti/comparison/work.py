@@ -24,6 +24,7 @@ from cmmulti.evaluation.generation import TEACHER_STEPS, THEIR_OWN
 from cmmulti.evaluation.request import Request
 from cmmulti.files import replacing
 from cmmulti.pipeline import Pipeline
+from cmmulti.threads import threads
 from cmmulti.training.callbacks.cost import COST, read
 from cmmulti.training.export import export, read_run
 from cmmulti.training.folder import CONFIG
@@ -67,7 +68,7 @@ def work(places: Places, cell: Cell, entry: Entry, command: str, tell: Tell) -> 
         return _failure(places, entry, UserError(begun_otherwise(what)), tell)
     state = places.state(entry.cell, entry.method)
     state = state.model_copy(update={"identity": entry.identity(cell), "failure": None})
-    threads, failure = torch.get_num_threads(), None
+    failure = None
     try:
         if not places.trained(entry):
             state = _train(places, cell, entry, state, command, tell)
@@ -82,8 +83,6 @@ def work(places: Places, cell: Cell, entry: Entry, command: str, tell: Tell) -> 
     except Exception as error:  # one entry's failure, a bug included, must not cost the others
         failure = _failure(places, entry, error, tell)
         state = state.model_copy(update={"failure": failure.reason})
-    finally:
-        torch.set_num_threads(threads)
     places.save(entry.cell, entry.method, state)
     return failure
 
@@ -98,15 +97,12 @@ def measure_teacher(places: Places, cell: Cell, command: str, tell: Tell) -> Fai
     state, asked, failure = places.state(cell.name, TEACHER), _figures_of(cell), None
     state = state.model_copy(update={"identity": {"teacher": cell.teacher}, "evaluation": None, "failure": None})
     places.save(cell.name, TEACHER, state)
-    threads = torch.get_num_threads()
     try:
         _evaluate(places, asked, str(cell.teacher), cell.methods[0].config(str(cell.teacher)), command, tell)
         state = state.model_copy(update={"evaluation": cell.evaluation.model_dump(mode="json")})
     except Exception as error:
         failure = _failure(places, asked, error, tell)
         state = state.model_copy(update={"failure": failure.reason})
-    finally:
-        torch.set_num_threads(threads)
     places.save(cell.name, TEACHER, state)
     return failure
 
@@ -182,8 +178,6 @@ def _measure(places: Places, entry: Entry, command: str, tell: Tell) -> None:
 def _evaluate(places: Places, entry: Entry, model: str, config: RunConfig, command: str, tell: Tell) -> None:
     """Figures as ``cmmulti evaluate`` makes them; those of a denoiser at 35 evaluations too, of a teacher there alone."""
     asked, steps = entry.evaluation, list(entry.evaluation.steps)
-    if config.trainer.threads:  # those of its training, which may have been in another process: seconds must compare
-        torch.set_num_threads(config.trainer.threads)
     pipeline = Pipeline.from_pretrained(model, _device(config))
     if entry.method == TEACHER and pipeline.model.role != "teacher":
         raise UserError(f"{model}: a {pipeline.model.role} model; expected a denoising teacher")
@@ -207,7 +201,8 @@ def _evaluate(places: Places, entry: Entry, model: str, config: RunConfig, comma
         overwrite=True,
         command=command,
     )
-    evaluate(request, lambda line: tell(f"{entry.name}: {line}"))
+    with threads(config.trainer.threads):  # those of every training: seconds must compare
+        evaluate(request, lambda line: tell(f"{entry.name}: {line}"))
 
 
 def _device(config: RunConfig) -> str:

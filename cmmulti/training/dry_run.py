@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -13,6 +12,7 @@ import torch
 
 from cmmulti.config import RunConfig
 from cmmulti.errors import UserError
+from cmmulti.threads import threads
 from cmmulti.training import folder
 from cmmulti.training.build import Parts, build, order_of, parameter_count
 from cmmulti.training.data import BadBatch, collate
@@ -48,7 +48,7 @@ def dry_run(config: RunConfig, budget: str | None = None, resumed: Path | None =
     config = parts.config
     module = TrainingModule(config, parts.model, parts.method, parts.teacher)
     order = order_of(parts)
-    with _threads(config.trainer.threads):
+    with threads(config.trainer.threads):  # two that wait for each other on a busy machine are slower than one
         # Each modality has one of the first steps.
         tried = [_batch(module, parts, order.batch(step)) for step in range(len(parts.shares))]
     loss, seconds = tried[0][0], fmean(each for _, each in tried) * config.trainer.accumulate * config.processes
@@ -59,17 +59,6 @@ def dry_run(config: RunConfig, budget: str | None = None, resumed: Path | None =
         f"{parameter_count(module.model)} parameters; first loss {loss:.4g}, "
         f"a step about {shown} s on this CPU; {budget or f'{config.trainer.max_steps} steps'}"
     )
-
-
-@contextmanager
-def _threads(number: int | None) -> Iterator[None]:
-    """As many as the run will have: two that wait for each other on a busy machine are slower than one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _batch(module: TrainingModule, parts: Parts, places: Sequence[Place]) -> tuple[float, float]:

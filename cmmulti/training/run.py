@@ -16,6 +16,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException, SI
 
 from cmmulti.config import RunConfig
 from cmmulti.errors import UserError
+from cmmulti.threads import threads
 from cmmulti.training import folder
 from cmmulti.training.build import Parts, build, order_of, parameter_count, pipeline_config
 from cmmulti.training.callbacks.average import Average
@@ -48,8 +49,11 @@ def train(config: RunConfig, out: Path, resume: bool = False, command: str = "")
         UserError: ``out`` holds another run, is being trained in or cannot be written; the data or the config does not
             fit; the loss is no longer finite. SystemExit: the run was told to end (SIGTERM).
     """
-    if config.trainer.threads:
-        torch.set_num_threads(config.trainer.threads)
+    with threads(config.trainer.threads):
+        return _trained(config, out, resume, command)
+
+
+def _trained(config: RunConfig, out: Path, resume: bool, command: str) -> TrainingModule:
     strategy = strategy_of(config)
     if first_process():
         folder.check(out, resume)

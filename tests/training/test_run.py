@@ -152,6 +152,13 @@ def test_training_leaves_the_callers_random_state_alone(toy_config: Config, tmp_
     assert torch.equal(torch.rand(3), expected)
 
 
+def test_training_leaves_the_callers_threads_alone(toy_config: Config, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    train(toy_config("trainer.max_steps=1", f"trainer.threads={before + 1}"), tmp_path / "run")
+    assert torch.get_num_threads() == before
+    assert f"{before + 1} threads" in (tmp_path / "run" / "run.json").read_text()
+
+
 @pytest.mark.parametrize("profile", [None, "half-life-0.1", "sigma-rel-0.1", "raw"])
 def test_export_holds_the_average(toy_config: Config, tmp_path: Path, profile: str | None) -> None:
     run, out = tmp_path / "run", tmp_path / "model"
