@@ -106,7 +106,7 @@ class Modality(ABC):
     def summary(self, items: Sequence[Item]) -> tuple[Mapping[str, Item], list[Media]]:
         """What several answers to one task say together: items by name, saved beside the answers, and their pictures.
 
-        Nothing by default.
+        Nothing by default. One named ``mean`` is an answer, too, and has figures where the truth is known.
         """
         return {}, []
 

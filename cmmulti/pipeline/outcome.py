@@ -62,11 +62,13 @@ class Outcome:
 
     @cached_property
     def baselines(self) -> dict[str, dict[str, float]]:
-        """The same figures for each baseline."""
+        """The same figures for each baseline, and for the mean of several answers where the modality has one."""
         if self.truth is None:
             return {}
-        modality = self.pipeline.modality
-        return {name: modality.metrics(item, self.truth, self.mark) for name, item in self.baseline_items.items()}
+        modality, compared = self.pipeline.modality, dict(self.baseline_items)
+        if (mean := self.summary[0].get("mean")) is not None:
+            compared[f"mean of {len(self.items)} answers"] = mean
+        return {name: modality.metrics(item, self.truth, self.mark) for name, item in compared.items()}
 
     @cached_property
     def summary(self) -> tuple[Mapping[str, Item], list[Media]]:

@@ -60,11 +60,14 @@ def test_several_answers_leave_both_in_the_folder_and_a_single_one_takes_them_aw
     pipe = Pipeline(config.build_model().eval(), modality, config)
     scan = Volume(np.random.default_rng(1).uniform(10, 20, (5, 6, 2)).astype(np.float32), np.diag([1.0, 2, 3, 1]))
     out, options = tmp_path / "out", {"box": [1, 1, 0, 4, 4, 2]}
-    outcome = pipe.edit(scan, "inpaint", options, steps=1, samples=5)
+    outcome = pipe.edit(scan, "inpaint", options, steps=1, samples=5, reference=scan)
     outcome.save(out)
     results = read_results(out)
     assert results.together == ["mean.nii.gz", "spread.nii.gz"]
     assert len(results.outputs) == 5
+    mean = pipe.modality.load(out / "mean.nii.gz")
+    assert results.baselines["mean of 5 answers"] == pytest.approx(pipe.modality.metrics(mean, scan, outcome.mark))
+    assert results.baselines["mean of 5 answers"]["psnr"] > results.metrics["psnr"]
     assert results.sections[0].title == "5 answers together"
     assert results.sections[-1].text == "1 more is in the folder."
     deviation = pipe.modality.load(out / "spread.nii.gz").values()
