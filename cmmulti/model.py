@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Literal, cast
 
 import torch
@@ -84,8 +85,8 @@ class Model(nn.Module):
         """The estimate, of two evaluations where the condition has a guidance weight."""
         if condition.guidance is None:
             return self._estimate(x, sigma, condition, diagonal)
-        weight = condition.guidance.view(-1, *([1] * (x.dim() - 1)))
-        condition = Condition(condition.label, condition.context, None, condition.modality)
+        weight = expand(condition.guidance, x)
+        condition = replace(condition, guidance=None)
         conditional = self._estimate(x, sigma, condition, diagonal)
         unconditional = self._estimate(x, sigma, condition.dropped(), diagonal)
         return unconditional + weight * (conditional - unconditional)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -42,6 +40,7 @@ class LCM(CD):
     """
 
     Settings = LCMSettings
+    settings: LCMSettings
     paper = "arXiv 2310.04378"
 
     def grid(self, model: Model) -> Tensor:
@@ -51,7 +50,7 @@ class LCM(CD):
         boundary for what follows the last: there the answer is the input, which all others are built on (the authors' is
         at index 0). Those above ``sigma_max`` give way to that level, where generation starts.
         """
-        steps, form = cast(LCMSettings, self.settings).levels, self.teacher.parameterization
+        steps, form = self.settings.levels, self.teacher.parameterization
         if not isinstance(form, DDPM):
             return karras(steps + 1, model.sigma_boundary, model.sigma_max)
         indices = len(form.alphas_cumprod)

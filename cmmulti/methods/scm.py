@@ -56,6 +56,7 @@ class SCT(Method):
     """
 
     Settings: ClassVar[type[MethodSettings]] = SCTSettings
+    settings: SCTSettings
     role: ClassVar[Role] = "consistency"
     differentiates = True
     paper = "arXiv 2410.11081"
@@ -64,12 +65,12 @@ class SCT(Method):
     warmup: int
 
     def parameterization(self, sigma_data: float) -> Parameterization:
-        return TrigFlow(sigma_data) if self._settings.form == "trigflow" else EDM(sigma_data)
+        return TrigFlow(sigma_data) if self.settings.form == "trigflow" else EDM(sigma_data)
 
     def setup(self, model: Model, teacher: Model | None, budget: Budget) -> None:
         super().setup(model, teacher, budget)
         self.weight = LearnedWeight()
-        self.warmup = self._settings.warmup or max(1, min(WARMUP, budget.steps // 4))
+        self.warmup = self.settings.warmup or max(1, min(WARMUP, budget.steps // 4))
 
     def trainable(self, model: Model) -> Iterator[nn.Parameter]:
         yield from model.parameters()
@@ -78,7 +79,7 @@ class SCT(Method):
     def loss(
         self, model: Model, x0: Tensor, condition: Condition, progress: Progress, randomness: TrainingRandomness
     ) -> Loss:
-        s, sd = self._settings, sigma_data_of(model)
+        s, sd = self.settings, sigma_data_of(model)
         law = LogNormal(s.p_mean, s.p_std, maximum=model.sigma_max)
         sigma = law.sample(len(x0), randomness.generator("sigma", x0.device))
         t, noise = torch.atan(sigma / sd), sd * randomness.normal_like(x0)
@@ -118,7 +119,7 @@ class SCT(Method):
 
     def slope(self, network: Callable[[Tensor, Tensor], Tensor], x: Tensor, t: Tensor, velocity: Tensor) -> Tensor:
         """``cos t sin t dF/dt`` along the trajectory, where ``network(x, t)`` is F; without gradient."""
-        s = self._settings
+        s = self.settings
         step = steps_inside(t, math.pi / 2, s.difference_step)
         return along(network, (x, t), (velocity, torch.ones_like(t)), t.cos() * t.sin(), step, s.derivative)
 
@@ -132,17 +133,13 @@ class SCT(Method):
 
     def limited(self, tangent: Tensor) -> Tensor:
         """``g / (|g| + c)`` with the norm over a whole sample, or g clipped to [-1, 1]."""
-        c = self._settings.normalization
+        c = self.settings.normalization
         if c == 0:
             return tangent.clamp(-1, 1)
         return tangent / (expand(norms(tangent), tangent) + c)
 
     def recommended(self) -> Recommended:
         return Recommended(optimizer="radam", learning_rate=1e-4, betas=(0.9, 0.99))
-
-    @property
-    def _settings(self) -> SCTSettings:
-        return cast(SCTSettings, self.settings)
 
 
 class SCDSettings(SCTSettings):
@@ -159,6 +156,7 @@ class SCD(SCT):
     """sCT with the velocity of a teacher, ``dx/dt = sd F_teacher``, classifier-free guidance included."""
 
     Settings = SCDSettings
+    settings: SCDSettings
     needs_teacher = True
     teacher: Model
 
@@ -166,18 +164,14 @@ class SCD(SCT):
         super().setup(model, teacher, budget)
         self.teacher = cast(Model, teacher).requires_grad_(False)
 
-    @property
-    def guided(self) -> bool:
-        return cast(SCDSettings, self.settings).guidance is not None
-
     def told(self, condition: Condition, randomness: TrainingRandomness, x0: Tensor) -> Condition:
-        return students_condition(condition, cast(SCDSettings, self.settings).guidance, randomness, x0)
+        return students_condition(condition, self.settings.guidance, randomness, x0)
 
     @torch.no_grad()
     def velocity(self, x: Tensor, t: Tensor, pair: Tensor, condition: Condition, sd: float) -> Tensor:
         """From ``D = cos t x_t - sin t (sd F)``, whatever the teacher's own form."""
         cos, sin = expand(t.cos(), x), expand(t.sin(), x)
-        condition = teachers_condition(condition, cast(SCDSettings, self.settings).guidance, x)
+        condition = teachers_condition(condition, self.settings.guidance, x)
         with evaluating(self.teacher):
             estimate = self.teacher.denoise(x / cos, sd * t.tan(), condition)
         return (cos * x - estimate) / sin
