@@ -100,7 +100,7 @@ class Walk:
             if gradient:
                 x = x.detach().requires_grad_()
             x0 = self.model.endpoint(x, told, self.condition)
-            result = StepResult(x0, None, None, self.state)
+            result = StepResult(x0, state=self.state)
             if self.problem is not None:
                 step = Step(x, sigma, sigma_next, x0, self.model, self.condition, self.randomness)
                 result = self.problem.step(step, self.state)
