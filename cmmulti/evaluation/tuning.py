@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-import yaml
-
+from cmmulti.config.text import parse_yaml
 from cmmulti.errors import UserError, unknown_name
 from cmmulti.evaluation.generation import THEIR_OWN, Sampling
 from cmmulti.evaluation.task import how_to_solve, task_called
@@ -34,6 +33,10 @@ def tuned(
     Args:
         data: validation items. options: the task's other options. steps: of the model, where NAME is ``result``.
         how: its sampler and guidance.
+
+    Raises:
+        UserError: ``line`` is of another form, the task has no such answer or refuses every case, or the modality has no
+            PSNR.
     """
     name, key, values = parsed(line)
     scores = []
@@ -51,14 +54,18 @@ def tuned(
 
 
 def parsed(line: str) -> tuple[str, str, list[Any]]:
-    """``NAME:KEY=V1,V2,...`` in its parts."""
+    """NAME, KEY and the values of ``NAME:KEY=V1,V2,...``, which are read as those of ``--set`` are.
+
+    Raises:
+        UserError: it is of another form.
+    """
     name, colon, rest = line.partition(":")
     key, equals, text = rest.partition("=")
     if not (name and colon and key and equals and text):
         raise UserError(f"--tune {line!r}: expected NAME:KEY=V1,V2,...")
     try:
-        return name, key.replace("-", "_"), [yaml.safe_load(v) for v in text.split(",")]
-    except yaml.YAMLError as error:
+        return name, key.replace("-", "_"), [parse_yaml(v, "--tune") for v in text.split(",")]
+    except UserError as error:
         raise UserError(f"--tune {line!r}: expected plain values with commas between them, without brackets") from error
 
 

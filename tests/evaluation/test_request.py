@@ -248,7 +248,9 @@ def test_pairs_and_tunings_are_read_as_they_are_typed() -> None:
         "crop": [1, 2],
         "name": "a=b",
     }
+    assert pairs(["bias=1e-3"], "--data-option") == {"bias": 0.001}  # a number, as in --set
     assert parsed("tv:tv-weight=0.1,1") == ("tv", "tv_weight", [0.1, 1])
+    assert parsed("tv:tv-weight=1e-3,2e-3") == ("tv", "tv_weight", [0.001, 0.002])
     for line in ("tv", "tv:weight", "weight=1", "tv:=1", ":weight=1", "tv:weight="):
         with pytest.raises(UserError, match="NAME:KEY"):
             parsed(line)
