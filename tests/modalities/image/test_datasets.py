@@ -89,8 +89,12 @@ def test_mistakes_are_told(settings, source, told):
         ImageModality(ImageSettings(**settings)).dataset(DataSource(**source), "train")
 
 
-def test_no_root_at_all_is_told(monkeypatch):
+@pytest.mark.parametrize("variable", [None, ""])
+def test_no_root_at_all_is_told(monkeypatch, variable):
+    """An empty variable names no folder; it is not the one that the command runs in."""
     monkeypatch.delenv("CMMULTI_DATA", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("CMMULTI_DATA", variable)
     with pytest.raises(UserError, match=r"set data\.root or the variable CMMULTI_DATA"):
         ImageModality(ImageSettings()).dataset(DataSource(name="folder"), "train")
 
