@@ -7,8 +7,7 @@ from pathlib import Path
 
 from pytorch_lightning import Trainer
 
-from cmmulti.errors import UserError
-from cmmulti.files import replacing
+from cmmulti.files import writing
 from cmmulti.training.callbacks.base import AfterStep, is_kept
 from cmmulti.training.module import TrainingModule
 
@@ -39,11 +38,8 @@ class Cost(AfterStep):
             return
         self._rows.append((module.step, self._spent + clock(module) - self._began))
         text = HEAD + "".join(f"{step},{seconds:.3f}\n" for step, seconds in self._rows)
-        try:
-            with replacing(self.path) as part:
-                part.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+        with writing(self.path) as part:
+            part.write_text(text, encoding="utf-8")
 
 
 def clock(module: TrainingModule) -> float:

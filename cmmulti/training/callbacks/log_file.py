@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from cmmulti.errors import UserError
-from cmmulti.files import replacing
+from cmmulti.files import writing
 
 EDGES = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Noise levels between the bins of the loss; the outer bins are open."""
@@ -60,11 +60,8 @@ class LogFile:
     def _write(self, rows: Sequence[Mapping[str, float]]) -> None:
         self.columns += [name for name in (rows[0] if rows else ()) if name not in self.columns]
         text = line(self.columns) + "".join(map(self._line, rows))
-        try:
-            with replacing(self.path) as part:
-                part.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+        with writing(self.path) as part:
+            part.write_text(text, encoding="utf-8")
 
     def _line(self, row: Mapping[str, float]) -> str:
         return line([told(row.get(name, math.nan)) for name in self.columns])
@@ -84,8 +81,10 @@ def read(path: Path) -> list[dict[str, float]]:
 
 
 def line(values: Sequence[str]) -> str:
+    """Cells as a line of CSV; they hold no commas."""
     return ",".join(values) + "\n"
 
 
 def told(value: float) -> str:
+    """A number as a cell: whole ones in full, others to six digits."""
     return str(int(value)) if value == value and float(value).is_integer() and abs(value) < 1e15 else f"{value:.6g}"
