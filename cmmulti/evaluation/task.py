@@ -119,7 +119,7 @@ def evaluate_task(
     notes = list(example.notes)
     if how.guidance is not None:
         notes.append("Where a model is guided it was told the class of each item.")
-    if any(map(hears_labels, models.values())):
+    if any(map(needs_labels, models.values())):
         notes.append("A model that knows no items without a class was told the class of each.")
     if refused:
         notes.append(f"{len(refused)} of {len(indices)} cases were refused, the first: {refused[0]}")
@@ -132,13 +132,13 @@ def how_to_solve(pipeline: Pipeline, how: Sampling, data: TrainingSet, case: int
     told: dict[str, Any] = {} if own.sampler is None else {"sampler": own.sampler}
     if own.guidance is not None:
         told["guidance"] = own.guidance
-    if own.guidance is not None or hears_labels(pipeline):
+    if own.guidance is not None or needs_labels(pipeline):
         label = int(data.labels[case]) if len(data.cases) == len(data.labels) else NULL_LABEL
         told["label"] = None if label == NULL_LABEL else label
     return told
 
 
-def hears_labels(pipeline: Pipeline) -> bool:
+def needs_labels(pipeline: Pipeline) -> bool:
     """Whether a model must be told the class of each item: it never learned items without one."""
     return bool(pipeline.config.classes) and not pipeline.config.unconditional
 
