@@ -195,6 +195,8 @@ def test_an_option_is_chosen_on_validation_cases(tmp_path: Path) -> None:
     assert sum("validation cases" in line for line in told) == 2
     with pytest.raises(UserError, match="did you mean 'silence'"):
         evaluate(request(tmp_path, FillModality, task="fill", tune=["silense:level=1"], overwrite=True), told.append)
+    with pytest.raises(UserError, match=r"every validation case was refused, the first: .*'levle' \(did you mean 'level'"):
+        evaluate(request(tmp_path, FillModality, task="fill", tune=["result:levle=1"], overwrite=True), told.append)
 
 
 def test_mistakes_are_told_before_any_work(tmp_path: Path) -> None:
