@@ -170,7 +170,7 @@ def read_process(path: Path) -> Process:
         with _quiet():
             scheduler: Any = kind.from_config(config)  # type: ignore[attr-defined]  # found by name
     except (TypeError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise UserError(f"{path}: no scheduler of diffusers ({' '.join(str(error).split())})") from error
+        raise UserError(f"{path}: cannot be read as a diffusers scheduler ({' '.join(str(error).split())})") from error
     prediction = str(scheduler.config.get("prediction_type", "epsilon"))
     if not hasattr(scheduler, "betas"):
         raise UserError(f"{path}: {name}; expected a scheduler of DDPM's process or of flow matching")

@@ -130,4 +130,6 @@ def _adapters() -> list[Modality]:
 
 def _unknown(path: Path, adapters: list[Modality]) -> UserError:
     reads = "; ".join(f"{adapter.name} ({', '.join(adapter.suffixes)})" for adapter in adapters if adapter.suffixes)
-    return UserError(f"{path}: nothing that is read here; expected a model, a run, results, a config, or data: {reads}")
+    return UserError(
+        f"{path}: not a file or folder that cmmulti reads; expected a model, a run, results, a config, or data: {reads}"
+    )

@@ -78,7 +78,7 @@ def test_a_model_without_classes_is_told_none():
     ("settings", "source", "told"),
     [
         ({"size": 32, "channels": 3}, {"name": "digits"}, "pictures of 8 x 8 with 1 channel"),
-        ({"size": 8, "channels": 1, "classes": 3}, {"name": "digits"}, "10 classes; the model's settings say 3"),
+        ({"size": 8, "channels": 1, "classes": 3}, {"name": "digits"}, "10 classes; expected modality.classes = 3"),
         ({}, {"name": "digitz"}, "did you mean 'digits'"),
         ({}, {"name": "digits", "options": {"flipp": True}}, "did you mean 'flip'"),
         ({}, {"name": "cifar10-jpeg", "root": "/nowhere"}, "/nowhere does not exist"),
