@@ -17,7 +17,7 @@ and `lcm` compare them in place of pixels (LPIPS) where the config says
 The modality and the data are those of CONFIG, the config of that run."""
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser(
         "classifier",
         help="train a feature network for perceptual distances",

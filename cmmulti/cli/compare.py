@@ -17,7 +17,7 @@ one machine or on several that share the folder, each takes models that no other
 stop the others; the exit code is then 2, or 70 where it was a bug. docs/configs.md lists the keys of CONFIG."""
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser(
         "compare", help="train and measure several methods on several data sets", description=DESCRIPTION
     )

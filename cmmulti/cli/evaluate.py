@@ -117,31 +117,26 @@ def run(args: argparse.Namespace) -> None:
         options = task_options(task_called(pipe, args.task).Options, args.task_words, args.task)
     request = Request(
         pipeline=pipe,
-        teacher=None if args.teacher is None else Pipeline.from_pretrained(args.teacher, where),
         model=args.model,
-        options=options,
-        command=typed(args),
-        **{
-            name: getattr(args, name)
-            for name in (
-                "data",
-                "out",
-                "dataset",
-                "data_option",
-                "split",
-                "n",
-                "steps",
-                "seed",
-                "task",
-                "tune",
-                "tune_n",
-                "card",
-                "search_levels",
-            )
-        },
+        data=args.data,
+        out=args.out,
+        teacher=None if args.teacher is None else Pipeline.from_pretrained(args.teacher, where),
+        dataset=args.dataset,
+        data_option=args.data_option,
+        split=args.split,
+        n=args.n,
+        steps=args.steps,
+        seed=args.seed,
         how=Sampling(args.sampler, args.guidance),
+        task=args.task,
+        options=options,
+        tune=args.tune,
+        tune_n=args.tune_n,
         classifier_steps=args.classifier_steps,
         overwrite=args.overwrite,
+        card=args.card,
+        search_levels=args.search_levels,
+        command=typed(args),
     )
     folder = evaluate(request, lambda line: None if args.json else print(line, flush=True))
     if folder is not None:

@@ -15,7 +15,7 @@ same command with --resume goes on from the newest checkpoint; SIGTERM saves one
 keys of CONFIG."""
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser("train", help="train a model from a YAML config", description=DESCRIPTION)
     parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, such as configs/image/digits-edm.yaml")
     add_overrides(parser)
