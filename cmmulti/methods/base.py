@@ -22,14 +22,14 @@ from cmmulti.randomness import TrainingRandomness
 
 
 class Budget(NamedTuple):
-    """What a run is going to spend: optimiser steps, and images per step over all processes."""
+    """What a run is going to spend: optimiser steps, and items per step over all processes."""
 
     steps: int
     batch_size: int
 
 
 class Progress(NamedTuple):
-    """How far a run is: optimiser steps done, images seen, and ``fraction`` of the budget in [0, 1)."""
+    """How far a run is: optimiser steps done, items seen (``images``), and the ``fraction`` of the budget, in [0, 1)."""
 
     step: int
     images: int
@@ -48,7 +48,7 @@ class Loss:
     Args:
         value: scalar with gradient.
         sigma: (B,) noise level of each sample. per_sample: (B,) its loss; both detached, for logs per noise level.
-        extras: what else tells how training fares, by name; each becomes a column of the log, its mean over samples and
+        extras: other figures of how training goes, by name; each becomes a column of the log, its mean over samples and
             steps. Detached tensors of any shape, or plain numbers; nothing is read from a device before a row is written.
             Names that several methods share: ``levels`` (N of a grid), ``stage``, ``ratio`` (of the two levels of a pair,
             lower over upper), ``tangent_norm`` (of the derivative's target, before it is limited), ``warmup``.

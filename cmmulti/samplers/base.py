@@ -81,7 +81,12 @@ class Sampler(ABC):
 
 @dataclass
 class Walk:
-    """One run of a sampler: what stays the same from step to step, the solver's state, and the guarded evaluation."""
+    """One run of a sampler: what stays the same from step to step, and the evaluation that a problem corrects.
+
+    Args:
+        levels: decreasing sigmas. state: what the problem's solver returned last.
+        told: the level that the problem wants the network to be told at the next evaluation; None for the true one.
+    """
 
     model: Model
     levels: list[float]
