@@ -85,7 +85,7 @@ class SCT(Method):
         t, noise = torch.atan(sigma / sd), sd * randomness.normal_like(x0)
         cos, sin = expand(t.cos(), x0), expand(t.sin(), x0)
         x = cos * x0 + sin * noise
-        condition = self.told(condition, randomness, x0)
+        condition = self.conditioned(condition, randomness, x0)
         velocity = self.velocity(x, t, cos * noise - sin * x0, condition, sd)
 
         def network(x: Tensor, t: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ class SCT(Method):
         extras: dict[str, Tensor | float] = {"tangent_norm": norms(tangent), "warmup": ramp}
         return Loss(self.weight.balanced(error, sigma).mean(), sigma.detach(), error.detach(), extras)
 
-    def told(self, condition: Condition, randomness: TrainingRandomness, x0: Tensor) -> Condition:
+    def conditioned(self, condition: Condition, randomness: TrainingRandomness, x0: Tensor) -> Condition:
         """The condition of student and teacher; training from data knows no guidance."""
         return condition
 
@@ -164,7 +164,7 @@ class SCD(SCT):
         super().setup(model, teacher, budget)
         self.teacher = cast(Model, teacher).requires_grad_(False)
 
-    def told(self, condition: Condition, randomness: TrainingRandomness, x0: Tensor) -> Condition:
+    def conditioned(self, condition: Condition, randomness: TrainingRandomness, x0: Tensor) -> Condition:
         return students_condition(condition, self.settings.guidance, randomness, x0)
 
     @torch.no_grad()

@@ -12,7 +12,7 @@ from statistics import median
 from typing import NamedTuple
 
 from cmmulti.training.callbacks.log_file import NONFINITE, RANGES
-from cmmulti.training.finding import Facts, Finding, Row, told
+from cmmulti.training.finding import Facts, Finding, Row, value_of
 from cmmulti.training.health_samples import average, further_off, samples
 
 WORSE = 2.5
@@ -57,11 +57,11 @@ def _nonfinite(log: Sequence[Row], facts: Facts) -> list[Finding]:
     advice = "Start again with a lower optimizer.learning_rate or trainer.clip"
     if facts.precision != "32-true":
         advice += ", or with trainer.precision 32-true"
-    counted = sum(told(row, "nonfinite", 0.0) for row in log)
+    counted = sum(value_of(row, "nonfinite", 0.0) for row in log)
     if counted:
         if counted <= RARE * _step(log, []) and counted <= facts.nonfinite / 2:
             return []
-        by_range = {r: sum(told(row, c, 0.0) for row in log) for r, c in zip(RANGES, NONFINITE, strict=True)}
+        by_range = {r: sum(value_of(row, c, 0.0) for row in log) for r, c in zip(RANGES, NONFINITE, strict=True)}
         worst = max(by_range, key=by_range.__getitem__)
         share = by_range[worst] / counted
         what = f"{counted:.0f} of {_step(log, [])} steps had no finite gradient and were left out"
@@ -141,8 +141,8 @@ def _growth(validation: Sequence[Row]) -> dict[str, _Growth]:
     found = {}
     for name in RANGES:
         column = f"error_{name}"
-        earlier = [row[column] for row in validation[:-1] if math.isfinite(told(row, column, math.nan))]
-        now = told(validation[-1], column, math.nan)
+        earlier = [row[column] for row in validation[:-1] if math.isfinite(value_of(row, column, math.nan))]
+        now = value_of(validation[-1], column, math.nan)
         if earlier and not math.isnan(now):
             found[name] = _Growth(max(now, 1e-12), max(min(earlier), 1e-12))
     return found
@@ -154,8 +154,8 @@ def _loss_grew(log: Sequence[Row]) -> list[Finding]:
         return []  # the target is made of the network's own derivative: its loss may rise while samples get better
     keys = [k for k in ("stage", "levels") if log and k in log[-1]]
     rows = [row for row in log if all(row.get(k) == log[-1][k] for k in keys)]
-    losses = [row["loss"] for row in rows if math.isfinite(told(row, "loss", math.nan))]
-    norms = [row["grad_norm"] for row in rows if math.isfinite(told(row, "grad_norm", math.nan))]
+    losses = [row["loss"] for row in rows if math.isfinite(value_of(row, "loss", math.nan))]
+    norms = [row["grad_norm"] for row in rows if math.isfinite(value_of(row, "grad_norm", math.nan))]
     if len(losses) < 2 * SMOOTHED or len(norms) < 2 * SMOOTHED:
         return []
     smooth = [median(losses[i : i + SMOOTHED]) for i in range(len(losses) - SMOOTHED + 1)]

@@ -64,7 +64,7 @@ class LogFile:
             part.write_text(text, encoding="utf-8")
 
     def _line(self, row: Mapping[str, float]) -> str:
-        return line([told(row.get(name, math.nan)) for name in self.columns])
+        return line([cell(row.get(name, math.nan)) for name in self.columns])
 
 
 def read(path: Path) -> list[dict[str, float]]:
@@ -85,6 +85,6 @@ def line(values: Sequence[str]) -> str:
     return ",".join(values) + "\n"
 
 
-def told(value: float) -> str:
+def cell(value: float) -> str:
     """A number as a cell: whole ones in full, others to six digits."""
     return str(int(value)) if value == value and float(value).is_integer() and abs(value) < 1e15 else f"{value:.6g}"
