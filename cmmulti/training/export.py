@@ -154,8 +154,7 @@ def assembled(
 
 def seconds_of(run: Path, step: int) -> float:
     """Training time up to ``step`` as the log has it, 0 where there is no log."""
-    path = run / LOG
-    rows = [row for row in read(path) if row["step"] <= step] if path.is_file() else []
+    rows = [row for row in read(run / LOG) if row["step"] <= step]
     return rows[-1].get("seconds", 0.0) if rows else 0.0
 
 

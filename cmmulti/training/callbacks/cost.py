@@ -8,6 +8,7 @@ from pathlib import Path
 from pytorch_lightning import Trainer
 
 from cmmulti.files import writing
+from cmmulti.training.callbacks import log_file
 from cmmulti.training.callbacks.base import AfterStep, is_kept
 from cmmulti.training.module import TrainingModule
 
@@ -50,13 +51,4 @@ def clock(module: TrainingModule) -> float:
 
 def read(path: Path) -> list[tuple[int, float]]:
     """(step, seconds) of the whole rows of a ``cost.csv``; none where there is no such file."""
-    if not path.is_file():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines()[1:]:
-        step, _, seconds = line.partition(",")
-        try:
-            rows.append((int(step), float(seconds)))
-        except ValueError:
-            continue
-    return rows
+    return [(int(row["step"]), row["seconds"]) for row in log_file.read(path) if "seconds" in row]

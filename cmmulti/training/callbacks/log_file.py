@@ -37,8 +37,7 @@ class LogFile:
 
     def begin(self, step: int) -> list[dict[str, float]]:
         """Make the file with the rows up to ``step`` that it had (those after it will be made again) and return them."""
-        rows = read(self.path) if self.path.is_file() else []
-        kept = [row for row in rows if row["step"] <= step]
+        kept = [row for row in read(self.path) if row["step"] <= step]
         self._write(kept)
         return kept
 
@@ -68,7 +67,12 @@ class LogFile:
 
 
 def read(path: Path) -> list[dict[str, float]]:
-    """The whole rows of a table; a last line that a killed run left unfinished is passed over, and what is no number."""
+    """The whole rows of a table, none where there is no such file.
+
+    A last line that a killed run left unfinished is passed over, and so are rows with what is no number.
+    """
+    if not path.is_file():
+        return []
     rows = []
     for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8", errors="replace"))):
         try:
