@@ -27,7 +27,7 @@ class CDSettings(MethodSettings):
     ``target_decay``: mu of the target's average; 0 takes the student itself, theirs for CIFAR-10, which was unstable with
     distances of elements. ``distance``: of elements, or of a feature network, as LPIPS, which is theirs.
     ``guidance``: the weight of the teacher's classifier-free guidance, which doubles its evaluations (null: none),
-    or a range of weights, which the student is told and must be built to hear (``network.guided``).
+    or a range of weights, each an input of the student (``network.guided: true``).
     """
 
     levels: int = Field(18, ge=2)

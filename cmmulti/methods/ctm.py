@@ -30,8 +30,8 @@ class CTMSettings(MethodSettings):
     ``levels``: N of Karras' grid (ImageNet-64: 40). ``solver_steps``: most Heun steps of the teacher (39).
     ``target_decay``: of the average that projects to the end. ``denoising``: weight of the denoising loss after it was
     balanced. ``p_mean``, ``p_std``: of ``ln sigma`` for half of the denoised samples; the other half lies on the first
-    ``noisy_part`` of the grid. ``guidance``: of the teacher, one weight (null: none), or a range of weights, which the
-    student is told and must be built to hear (``network.guided``); the authors train without.
+    ``noisy_part`` of the grid. ``guidance``: of the teacher, one weight (null: none), or a range of weights, each an
+    input of the student (``network.guided: true``); the authors train without.
     """
 
     levels: int = Field(18, ge=3)

@@ -35,8 +35,8 @@ class LCM(CD):
 
     ``E d(f(x, s_i, w), sg f^-(x', s_{i+1}, w))`` with w uniform and x' one DDIM step, which is Euler's in this process, of
     the teacher with ``D_null + w (D_label - D_null)`` in place of D (sections 4.2 and 4.3). The levels are those of a DDPM
-    teacher's evenly spaced indices ("skipping steps"), or Karras' for any other teacher. The student's network hears w
-    (``network.guided``) and is sampled with one evaluation per level.
+    teacher's evenly spaced indices ("skipping steps"), or Karras' for any other teacher. The weight w is an input of the
+    student (``network.guided: true``), which is sampled with one evaluation per level.
     """
 
     Settings = LCMSettings

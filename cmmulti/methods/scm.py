@@ -145,8 +145,8 @@ class SCT(Method):
 class SCDSettings(SCTSettings):
     """Settings of sCD: sCT's, and ``guidance`` of the teacher: one weight, or the range that weights are drawn from.
 
-    1 is no guidance (authors: 1 to 2 for ImageNet-512). With a range the student's network is told the weight, and must be
-    built for it (``network.guided``).
+    1 is no guidance (authors: 1 to 2 for ImageNet-512). With a range the weight is an input of the student
+    (``network.guided: true``).
     """
 
     guidance: Weight | Guidance | None = None

@@ -38,7 +38,7 @@ class ConditionEmbedding(nn.Module):
 
     Args:
         width: of the vector. classes: number of labels, 0 for none. modalities: number of modalities, 0 for none.
-        context_width: features of a context, 0 for none; the mean of its tokens is added, so that every block hears it.
+        context_width: features of a context, 0 for none; the mean of its tokens is added, so that it reaches every block.
         two_times: the network is also told ``time_next``; with ``time_gap`` as ``time - time_next``, which MeanFlow advises
             (arXiv 2505.13447, table 1c). guided: it is told the guidance weight, 1 where the condition has none.
     """

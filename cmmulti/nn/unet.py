@@ -68,8 +68,8 @@ class UNet(nn.Module):
             where a CPU is several times faster per parameter. A patch's ``in_channels * patch**dims`` values should be
             fewer than ``channels[0]``: what does not pass the first width cannot be told from noise, and stays in samples.
         dropout: rate inside blocks. heads: attention heads. groups: most groups of a group norm.
-        classes: number of labels, 0 for none. context_width: features of a context, 0 for none: blocks hear the mean of its
-            tokens, attention looks at each.
+        classes: number of labels, 0 for none. context_width: features of a context, 0 for none: blocks take the mean of its
+            tokens, attention each of them.
         modalities, two_times, guided: further inputs, see :class:`ConditionEmbedding`.
         time_scale: highest frequency of the time features. time_gap: see :class:`ConditionEmbedding`.
         double_norm: normalise what modulates the blocks too, which continuous-time methods advise.
