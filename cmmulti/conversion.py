@@ -74,21 +74,10 @@ def from_diffusers(
     classes = embedded - 1 if null_class else embedded
     if null_class and classes < 1:
         raise UserError(f"{network}: expected a network of classes, the last of which is none; it has {embedded}")
-    piece = Piece(
-        name="diffusers",
-        settings={
-            "in_channels": config["in_channels"],
-            "unet": {k: v for k, v in config.items() if k not in NOT_SETTINGS},
-            "classes": classes,
-            "learned_variance": config["out_channels"] != config["in_channels"],
-            "time_scale": process.time_scale,
-            "whole_times": config["time_embedding_type"] == "learned",
-        },
-    )
     made = PipelineConfig(
         name=folder.name,
         modality=Piece(name=modality, settings=_modality_settings(modality, config, classes, settings)),
-        network=piece,
+        network=_network(config, classes, process.time_scale),
         parameterization=process.form,
         role="teacher",
         method="diffusers",
@@ -170,7 +159,7 @@ def read_process(path: Path) -> Process:
         with _quiet():
             scheduler: Any = kind.from_config(config)  # type: ignore[attr-defined]  # found by name
     except (TypeError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise UserError(f"{path}: no scheduler of diffusers ({' '.join(str(error).split())})") from error
+        raise UserError(f"{path}: cannot be read as a diffusers scheduler ({' '.join(str(error).split())})") from error
     prediction = str(scheduler.config.get("prediction_type", "epsilon"))
     if not hasattr(scheduler, "betas"):
         raise UserError(f"{path}: {name}; expected a scheduler of DDPM's process or of flow matching")
@@ -197,6 +186,21 @@ def _refuse_unknown(path: Path, config: Mapping[str, Any]) -> None:
     channels, out = config.get("in_channels", 3), config.get("out_channels", 3)
     if out not in (channels, 2 * channels):
         raise UserError(f"{path}: out_channels = {out}; expected {channels}, or {2 * channels} with a learned variance")
+
+
+def _network(config: Mapping[str, Any], classes: int, time_scale: float) -> Piece:
+    """The registered network that holds a UNet2DModel of this configuration."""
+    return Piece(
+        name="diffusers",
+        settings={
+            "in_channels": config["in_channels"],
+            "unet": {k: v for k, v in config.items() if k not in NOT_SETTINGS},
+            "classes": classes,
+            "learned_variance": config["out_channels"] != config["in_channels"],
+            "time_scale": time_scale,
+            "whole_times": config["time_embedding_type"] == "learned",
+        },
+    )
 
 
 def _modality_settings(name: str, config: Mapping[str, Any], classes: int, given: Iterable[str]) -> dict[str, Any]:

@@ -15,8 +15,8 @@ SMALL = 16
 
 
 class UnclaimedError(UserError):
-    """Raised by ``Modality.describe`` for a whole file of another's: of the right suffix, but with other things in it; and
-    for a folder that is no item of its."""
+    """Raised by ``Modality.describe`` for what is not the adapter's: an intact file of one of its suffixes that holds
+    something else, or a folder that is not one of its items."""
 
 
 def facts(item: Any) -> dict[str, Any]:

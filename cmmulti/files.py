@@ -70,6 +70,22 @@ def replacing(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def writing(path: Path, parents: bool = False) -> Iterator[Path]:
+    """:func:`replacing`, whose failures are the user's error; ``parents`` makes the folder first where it is missing.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    try:
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part:
+            yield part
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
 def read_json(path: Path, expected: str, largest: int = 4_000_000) -> dict[str, Any]:
     """The object in a JSON file.
 

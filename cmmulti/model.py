@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Literal, cast
 
 import torch
@@ -60,13 +61,17 @@ class Model(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Where the weights lie; the CPU where there are none."""
         held = next(self.parameters(), next(self.buffers(), None))
         return torch.device("cpu") if held is None else held.device
 
     def denoise(self, x: Tensor, sigma: Tensor | float, condition: Condition = NO_CONDITION) -> Tensor:
-        """The posterior mean E[x0 | x]. A one-time consistency model has none and refuses.
+        """The posterior mean E[x0 | x], (B, C, *spatial).
 
         ``condition.guidance`` (B,) asks for classifier-free guidance, ``D_null + w (D_label - D_null)``: two evaluations.
+
+        Raises:
+            UserError: the model is a one-time consistency model, which has no posterior mean.
         """
         if self.role == "consistency":
             raise UserError(
@@ -77,15 +82,15 @@ class Model(nn.Module):
         return self._held(self._guided(x, sigma, condition, diagonal))
 
     def diagonal(self, x: Tensor, sigma: Tensor | float, condition: Condition = NO_CONDITION) -> Tensor:
-        """A two-time network's :meth:`denoise`, but that it hears a guidance weight, as in :meth:`jump`: one evaluation."""
+        """A two-time network's :meth:`denoise` in one evaluation: a guidance weight is its input, as in :meth:`jump`."""
         return self._estimate(x, sigma, condition, self._levels(x, sigma))
 
     def _guided(self, x: Tensor, sigma: Tensor | float, condition: Condition, diagonal: Tensor | None) -> Tensor:
         """The estimate, of two evaluations where the condition has a guidance weight."""
         if condition.guidance is None:
             return self._estimate(x, sigma, condition, diagonal)
-        weight = condition.guidance.view(-1, *([1] * (x.dim() - 1)))
-        condition = Condition(condition.label, condition.context, None, condition.modality)
+        weight = expand(condition.guidance, x)
+        condition = replace(condition, guidance=None)
         conditional = self._estimate(x, sigma, condition, diagonal)
         unconditional = self._estimate(x, sigma, condition.dropped(), diagonal)
         return unconditional + weight * (conditional - unconditional)
@@ -109,7 +114,10 @@ class Model(nn.Module):
         """The point of the trajectory through ``x`` at ``sigma_next``; ``x`` itself where both levels are equal.
 
         A two-time network has learned it; a teacher takes an Euler step of the ODE; a one-time consistency model reaches
-        the boundary only, and refuses any other level.
+        the boundary only.
+
+        Raises:
+            UserError: ``sigma_next`` is a level that a one-time consistency model does not reach.
         """
         if not isinstance(sigma, Tensor) and not isinstance(sigma_next, Tensor) and sigma == sigma_next:
             return x
@@ -135,7 +143,11 @@ class Model(nn.Module):
         return torch.where(expand(stays, x), x, self.endpoint(x, here, condition))
 
     def raw(self, x_native: Tensor, t: Tensor, condition: Condition = NO_CONDITION, t_next: Tensor | None = None) -> Tensor:
-        """The network on its native process and time, for methods that are written there. Counts as one evaluation."""
+        """The network's own output on its native process and time, for methods that are written there: one evaluation.
+
+        Args:
+            x_native: (B, C, *spatial), ``parameterization.scale(sigma) * x``. t, t_next: (B,) native times.
+        """
         sigma = self.parameterization.to_sigma(t)
         factor = expand(self.parameterization.network_input(sigma), x_native)
         return self._network(factor * x_native, t, condition, t_next)

@@ -1,4 +1,4 @@
-"""Noise levels: lists for samplers, distributions for training, curricula of the discrete methods.
+"""Noise levels: lists for samplers, and the law of training levels.
 
 Levels are ``sigma`` in model space. Numbers are float64 until a sampler or a method casts them.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -62,23 +62,19 @@ def geometric(n: int, start: float, stop: float) -> list[float]:
 
 
 def check_levels(levels: Sequence[float] | Tensor, sigma_max: float) -> list[float]:
-    """Levels as floats, refused unless they decrease strictly inside ``(0, sigma_max]``."""
+    """The levels as floats.
+
+    Raises:
+        UserError: there are none, or they do not decrease strictly inside ``(0, sigma_max]``.
+    """
     values = [float(v) for v in levels]
     if not values:
         raise UserError("levels: expected at least one noise level, got none")
     if any(not math.isfinite(v) or v <= 0 for v in values) or values[0] > sigma_max * (1 + 1e-6):
         raise UserError(f"levels: expected noise levels in (0, {sigma_max:g}], got {values}")
-    if any(b >= a for a, b in zip(values, values[1:], strict=False)):
+    if any(b >= a for a, b in pairwise(values)):
         raise UserError(f"levels: expected strictly decreasing noise levels, got {values}")
     return values
-
-
-class SigmaDistribution(Protocol):
-    """The law of the noise level during training."""
-
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """``n`` levels on the generator's device, float32, ``> 0``."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -91,5 +87,6 @@ class LogNormal:
     maximum: float = SIGMA_MAX
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """(n,) float32 levels, on the generator's device."""
         normal = torch.randn(n, generator=generator, device=generator.device)
         return (self.mean + self.std * normal).exp().clamp(self.minimum, self.maximum)

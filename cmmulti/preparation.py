@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cmmulti.errors import UserError
-from cmmulti.files import replacing
+from cmmulti.files import writing
 
 
 class Prepared(NamedTuple):
@@ -39,11 +39,11 @@ def matching(source: Path, *patterns: str) -> list[Path]:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> Path:
-    """Write a compressed ``.npz`` archive, readable without pickle; it appears whole or not at all."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as part, open(part, "wb") as stream:
-            np.savez_compressed(stream, allow_pickle=False, **arrays)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+    """Write a compressed ``.npz`` archive, readable without pickle; it appears whole or not at all.
+
+    Raises:
+        UserError: the archive cannot be written.
+    """
+    with writing(path, parents=True) as part, open(part, "wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
     return path

@@ -37,8 +37,8 @@ class Landweber(Solver):
     rate: float = 1.0
 
     def step(self, problem: Problem, step: Step, state: Any) -> StepResult:
-        # None: the sampler re-noises by its own rule, and the network is told the true level. No state is kept.
-        return StepResult(self.corrected(problem, step.x0), None, None, state)
+        # The sampler re-noises by its own rule, and the network is told the true level; no state is kept.
+        return StepResult(self.corrected(problem, step.x0))
 
     def finish(self, problem: Problem, x0: Tensor, state: Any) -> Tensor:
         return self.corrected(problem, x0)

@@ -18,7 +18,7 @@ from cmmulti.cli.parser import parse
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0, 2 for a mistake in the input, 70 for a bug."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal of few letters, or a file name that is no text, is no failure
+    if isinstance(sys.stdout, io.TextIOWrapper):  # not every terminal shows every letter, and a file name need not be text
         sys.stdout.reconfigure(errors="backslashreplace")
     if not sys.warnoptions:  # libraries' warnings are for developers; `python -W default` shows them
         warnings.simplefilter("ignore")

@@ -19,23 +19,21 @@ if TYPE_CHECKING:
 
 def whole(text: str) -> int:
     """A whole number above 0."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
-    return number
+    return _number(text, 1, "above 0")
 
 
 def seed(text: str) -> int:
-    """A whole number from 0."""
+    """A whole number of at least 0."""
+    return _number(text, 0, "of at least 0")
+
+
+def _number(text: str, lowest: int, words: str) -> int:
     try:
         number = int(text)
     except ValueError:
-        number = -1
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text!r}")
+        number = lowest - 1
+    if number < lowest:
+        raise argparse.ArgumentTypeError(f"expected a whole number {words}, got {text!r}")
     return number
 
 
@@ -51,6 +49,20 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a model folder or a shipped name")
 
 
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=v", help="change one key (repeatable)")
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--seed",
+        type=seed,
+        default=0,
+        metavar="S",
+        help="seed of the first sample; further ones take S+1, S+2, ... (default: 0)",
+    )
+
+
 def add_sampling(
     parser: argparse.ArgumentParser, steps: int, sampler: str = "default: the one that suits the model"
 ) -> None:
@@ -63,11 +75,12 @@ def add_sampling(
         help=f"noise levels visited; a consistency model evaluates its network once at each (default: {steps})",
     )
     parser.add_argument(
-        "--levels", type=levels, metavar="S1,S2", help="those levels themselves, decreasing, such as 80,0.8"
+        "--levels",
+        type=levels,
+        metavar="S1,S2",
+        help="in place of --steps: the noise levels, decreasing, such as 80,0.8",
     )
-    parser.add_argument(
-        "--seed", type=seed, default=0, metavar="S", help="of the first sample; the others follow (default: 0)"
-    )
+    add_seed(parser)
     parser.add_argument("--label", metavar="CLASS", help="a class by name or number, for models that know classes")
     parser.add_argument(
         "--context",
@@ -85,7 +98,7 @@ def add_guidance(parser: argparse.ArgumentParser) -> None:
         "--guidance",
         type=float,
         metavar="W",
-        help="weight of classifier-free guidance, for teachers and for students that hear it",
+        help="weight of classifier-free guidance, for teachers and for students that take it as an input",
     )
 
 
@@ -99,7 +112,7 @@ def add_sampler(parser: argparse.ArgumentParser, default: str) -> None:
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--device", default="auto", help="cpu, cuda, cuda:1, mps, or auto: a GPU where there is one (default)"
+        "--device", default="auto", help="cpu, cuda, cuda:1, mps, or auto: cuda where there is one, else cpu (default)"
     )
 
 
@@ -199,6 +212,7 @@ def announce(folder: Path, as_json: bool) -> None:
     """Say what a result folder holds."""
     from cmmulti.report import read_results
     from cmmulti.report.figures import figure
+    from cmmulti.report.page import PAGE
     from cmmulti.report.results import RESULTS
 
     if as_json:
@@ -220,4 +234,4 @@ def announce(folder: Path, as_json: bool) -> None:
         print(f"  {shown.heading}: {shown.text(value)}" + (f"  (beside {', '.join(beside)})" if beside else ""))
     for note in results.notes:
         print(f"  note: {note}")
-    print(f"page: {folder / 'index.html'}")
+    print(f"page: {folder / PAGE}")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cmmulti.cli.common import add_overrides
 from cmmulti.errors import EXIT_BUG, EXIT_OK, EXIT_USER
 
 DESCRIPTION = """\
@@ -16,13 +17,15 @@ one machine or on several that share the folder, each takes models that no other
 stop the others; the exit code is then 2, or 70 where it was a bug. docs/configs.md lists the keys of CONFIG."""
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser(
         "compare", help="train and measure several methods on several data sets", description=DESCRIPTION
     )
     parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, such as configs/comparison/digits.yaml")
-    parser.add_argument("--set", action="append", default=[], metavar="a.b=v", help="change one key (repeatable)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of it all (default: comparisons/<name of CONFIG>)")
+    add_overrides(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the results (default: comparisons/<name of CONFIG>)"
+    )
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="the folder that holds the data sets")
     parser.add_argument(
         "--dry-run",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser("data", help="make a named data set from its public source")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     prepare = verbs.add_parser(
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     prepare = registry.load("preparers", args.name)
     target = args.target or os.environ.get("CMMULTI_DATA")
     if not target:
-        raise UserError("--to: expected the folder of data sets (or set CMMULTI_DATA)")
+        raise UserError("--to: expected the folder of data sets; give it, or set the variable CMMULTI_DATA")
     prepared = prepare(args.source, Path(target))
     for note in prepared.notes:
         print(note)

@@ -6,16 +6,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cmmulti.cli.common import add_device, add_guidance, add_model, add_out, add_sampler, seed, whole
-from cmmulti.cli.task_options import TaskHelp
+from cmmulti.cli.common import add_device, add_guidance, add_model, add_out, add_sampler, add_seed, whole
+from cmmulti.cli.task_options import add_task_help
 
 DESCRIPTION = """\
 Measure a model on held-out data.
 
-Without --task: samples of each number of steps against the data set. Where it has labels: how many samples an independent
-classifier names as they were asked for, and the Fréchet distance on its features; where it has none: the distance on
-principal components. The held-out items' own figures stand beside them as the floor, with precision, recall and signs of
-memorised items.
+Without --task: samples in each number of steps, compared with the data set. Where it has labels: the share of samples that
+an independent classifier assigns to the class that was asked for, and the Fréchet distance on its features; where it has
+none: the distance on principal components. Precision, recall and signs of memorised items come with them. The same figures
+of the held-out items themselves are the floor.
 
 With --task: an edit or a reconstruction of held-out items beside simpler answers, in the modality's figures and, where the
 data have labels, a distance on the classifier's features. The task's own options follow, as for `cmmulti edit` and
@@ -57,7 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     )
     parser.add_argument("--split", choices=("test", "val"), default="test", help="the held-out part (default: test)")
     parser.add_argument(
-        "--n", type=whole, default=1000, help="samples of each number of steps, or most items of a task (default: 1000)"
+        "--n", type=whole, default=1000, help="samples for each number of steps; with --task, most items (default: 1000)"
     )
     parser.add_argument(
         "--steps",
@@ -68,12 +68,10 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         help="noise levels visited, a row for each number; a consistency model evaluates its network once at each level "
         "(default: 1 2 4)",
     )
-    parser.add_argument("--teacher", metavar="MODEL", help="a denoising teacher to stand beside the model")
+    parser.add_argument("--teacher", metavar="MODEL", help="a denoising teacher to compare the model with")
     add_sampler(parser, "of denoising teachers; default: heun, with --task multistep")
     add_guidance(parser)
-    parser.add_argument(
-        "--seed", type=seed, default=0, metavar="S", help="of the first sample; the others follow (default: 0)"
-    )
+    add_seed(parser)
     parser.add_argument("--task", metavar="TASK", help="evaluate this task instead of free samples")
     parser.add_argument(
         "--tune",
@@ -84,7 +82,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     )
     parser.add_argument("--tune-n", type=whole, default=4, metavar="N", help="validation items for --tune (default: 4)")
     parser.add_argument(
-        "--classifier-steps", type=whole, default=1500, metavar="N", help="of the classifier's training (default: 1500)"
+        "--classifier-steps", type=whole, default=1500, metavar="N", help="training steps of the classifier (default: 1500)"
     )
     parser.add_argument(
         "--search-levels",
@@ -95,9 +93,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--card", action="store_true", help="write the figures into the model's card, too")
     add_device(parser)
     add_out(parser)
-    parser.add_argument(
-        "-h", "--help", action=TaskHelp, nargs=0, help="explain the command, and the task where it is given"
-    )
+    add_task_help(parser)
     parser.set_defaults(run=run, takes_task_words=True)
 
 
@@ -121,31 +117,26 @@ def run(args: argparse.Namespace) -> None:
         options = task_options(task_called(pipe, args.task).Options, args.task_words, args.task)
     request = Request(
         pipeline=pipe,
-        teacher=None if args.teacher is None else Pipeline.from_pretrained(args.teacher, where),
         model=args.model,
-        options=options,
-        command=typed(args),
-        **{
-            name: getattr(args, name)
-            for name in (
-                "data",
-                "out",
-                "dataset",
-                "data_option",
-                "split",
-                "n",
-                "steps",
-                "seed",
-                "task",
-                "tune",
-                "tune_n",
-                "card",
-                "search_levels",
-            )
-        },
+        data=args.data,
+        out=args.out,
+        teacher=None if args.teacher is None else Pipeline.from_pretrained(args.teacher, where),
+        dataset=args.dataset,
+        data_option=args.data_option,
+        split=args.split,
+        n=args.n,
+        steps=args.steps,
+        seed=args.seed,
         how=Sampling(args.sampler, args.guidance),
+        task=args.task,
+        options=options,
+        tune=args.tune,
+        tune_n=args.tune_n,
         classifier_steps=args.classifier_steps,
         overwrite=args.overwrite,
+        card=args.card,
+        search_levels=args.search_levels,
+        command=typed(args),
     )
     folder = evaluate(request, lambda line: None if args.json else print(line, flush=True))
     if folder is not None:

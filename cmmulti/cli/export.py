@@ -11,7 +11,7 @@ Make a model folder from the newest checkpoint of a run: weights, config and car
 commands. The run stays as it is."""
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser("export", help="make a model folder from a run", description=DESCRIPTION)
     parser.add_argument("folder", type=Path, metavar="RUN", help="folder of the run")
     where = "model folder to write; of a joint model, a folder of one for each modality"

@@ -77,7 +77,8 @@ def build(commands: Iterable[str]) -> Parser:
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """The namespace of a command line: ``run`` is what to call with it.
 
-    ``edit`` and ``reconstruct`` keep the words that they do not know in ``task_words``: they belong to the task.
+    Commands that run tasks (``edit``, ``reconstruct``, ``evaluate``) keep the words that they do not know in
+    ``task_words``: they belong to the task.
 
     Raises:
         UserError: a word is unknown, missing or of the wrong type.

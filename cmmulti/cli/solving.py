@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cmmulti.cli.common import add_model, add_out, add_sampling, whole
-from cmmulti.cli.task_options import TaskHelp
+from cmmulti.cli.task_options import add_task_help
 
 
 def add_solving(subparsers: argparse._SubParsersAction[Any], verb: str, summary: str, description: str) -> None:
@@ -30,9 +30,7 @@ def add_solving(subparsers: argparse._SubParsersAction[Any], verb: str, summary:
     )
     add_sampling(parser, steps=4, sampler="default: multistep")
     add_out(parser)
-    parser.add_argument(
-        "-h", "--help", action=TaskHelp, nargs=0, help="explain the command, and the task where it is given"
-    )
+    add_task_help(parser)
     parser.set_defaults(run=run, takes_task_words=True, verb=verb)
 
 

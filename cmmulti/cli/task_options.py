@@ -48,7 +48,14 @@ def described(kind: type[BaseModel]) -> Iterator[tuple[str, str]]:
         yield flag_of(name), " ".join(word for word in words if word)
 
 
-class TaskHelp(argparse.Action):
+def add_task_help(parser: argparse.ArgumentParser) -> None:
+    """``--help`` of a command that runs tasks; the parser was made without one."""
+    parser.add_argument(
+        "-h", "--help", action=_TaskHelp, nargs=0, help="explain the command, and the task where it is given"
+    )
+
+
+class _TaskHelp(argparse.Action):
     """``--help`` of a command that runs tasks: its own flags, then those of the task or the tasks of the model."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *_: Any) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 from pathlib import Path
 from typing import Any
+
+from cmmulti.cli.common import add_overrides
 
 DESCRIPTION = """\
 Train a model as a YAML file says. RUN gets checkpoints, log.csv, previews and the resolved config. Stopped or killed, the
@@ -14,10 +15,10 @@ same command with --resume goes on from the newest checkpoint; SIGTERM saves one
 keys of CONFIG."""
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser("train", help="train a model from a YAML config", description=DESCRIPTION)
     parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, such as configs/image/digits-edm.yaml")
-    parser.add_argument("--set", action="append", default=[], metavar="a.b=v", help="change one key (repeatable)")
+    add_overrides(parser)
     parser.add_argument("--data-root", metavar="DIR", help="the folder that holds the data sets, as --set data.root=DIR")
     parser.add_argument("--out", type=Path, metavar="RUN", help="folder of the run (default: runs/<name of CONFIG>)")
     parser.add_argument("--init", metavar="MODEL", help="start from a trained model: a folder or a shipped name")
@@ -27,6 +28,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from cmmulti.cli.common import typed
     from cmmulti.config import load_config, to_yaml
     from cmmulti.training.quiet import first_process
     from cmmulti.training.run import train
@@ -43,6 +45,6 @@ def run(args: argparse.Namespace) -> None:
         print(to_yaml(config.model_dump(mode="json")), end="")
         print(dry_run(config, resumed=out if args.resume else None))
         return
-    train(config, out, args.resume, shlex.join(["cmmulti", *args.command_line]))
+    train(config, out, args.resume, typed(args))
     if first_process():
         print(out)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ DATA_KEYS = ("dims", "in_channels")
 """What an adapter tells any network that has such a setting: the shape of the data."""
 
 
-def load_config(path: Path, overrides: typing.Iterable[str] = (), where: str | None = None) -> RunConfig:
+def load_config(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
     """The resolved run of a YAML file with ``--set`` on top.
 
     Raises:
@@ -43,11 +43,15 @@ def load_config(path: Path, overrides: typing.Iterable[str] = (), where: str | N
     values = with_overrides(read_yaml(path), overrides)
     if "method" not in values and values.keys() & {"methods", "cells"}:
         raise UserError(f"{path}: the config of a comparison; expected that of one run (`cmmulti compare` takes the other)")
-    return resolve(values, where or str(path))
+    return resolve(values, str(path))
 
 
 def resolve(values: Mapping[str, Any], where: str = "config") -> RunConfig:
-    """Check ``values`` and fill what they leave open from the method and the adapter."""
+    """Check ``values`` and fill what they leave open from the method and the adapter.
+
+    Raises:
+        UserError: one line with every mistake in them; ``where`` begins it.
+    """
     wrong: list[str] = []
     network = values.get("network")
     if isinstance(network, Mapping):
@@ -202,7 +206,7 @@ class _Pieces:
         return section["name"], {str(k): v for k, v in section.items() if k != "name"}
 
 
-def _averages(ema: EMAConfig, recommended: typing.Sequence[float], wrong: list[str]) -> EMAConfig:
+def _averages(ema: EMAConfig, recommended: Sequence[float], wrong: list[str]) -> EMAConfig:
     """The averages with their half-lives, widths and the exported one filled in."""
     half_lives = tuple(recommended) if ema.half_lives is None else ema.half_lives
     sigma_rel = SNAPSHOT_WIDTHS if ema.snapshots and ema.sigma_rel is None else ema.sigma_rel

@@ -39,7 +39,7 @@ class DataConfig(Section):
     """``data:`` which data, and how it is fed.
 
     ``name``: a data set, or ``folder``. ``root``: the folder that holds data sets (or the files); null reads
-    ``CMMULTI_DATA``. ``options``: further settings of the data set. ``batch_size``: images per optimiser step, over all
+    ``CMMULTI_DATA``. ``options``: further settings of the data set. ``batch_size``: items per optimiser step, over all
     devices and accumulated batches. ``workers``: loading processes per device. ``on_bad_file``: ``error`` or ``skip``.
     ``context``: a file with numbers of each item that the model is conditioned on, a table (``.csv``) or arrays (``.npz``,
     ``.safetensors``); see :func:`cmmulti.contexts.read_contexts`.
@@ -206,8 +206,8 @@ class LogConfig(Section):
 class RunConfig(Section):
     """A whole run.
 
-    ``label_dropout``: share of the labels, and of the contexts, that are forgotten, so that the model also knows samples
-    without. Where there are both, half of them are forgotten together and half each on its own.
+    ``label_dropout``: share of the labels, and of the contexts, that are dropped, so that the model also learns samples
+    without them. Where there are both, half of them are dropped together and half each on its own.
     ``sigma_data``: standard deviation of the training tensors; null measures it, or is that of ``init``.
     ``sigma_max``: highest noise level.
     ``init``: a model folder or shipped name whose weights the student starts from. ``teacher``: one that is distilled;

@@ -75,7 +75,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as a config ({getattr(error, 'strerror', None) or error})") from error
-    value = _parse(text, str(path))
+    value = parse_yaml(text, str(path))
     if not isinstance(value, dict):
         raise UserError(f"{path}: expected a mapping of sections (modality, data, method, ...), got {_kind(value)}")
     return {str(k): v for k, v in value.items()}
@@ -84,6 +84,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def with_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     """``values`` with ``a.b=v`` applied in order; ``v`` is read as YAML, so that ``8``, ``true``, ``[1, 2]`` and ``null``
     are what they look like. Sections are made where they are missing; whether a key exists is checked afterwards.
+
+    Raises:
+        UserError: an override is not ``a.b=v``, its value is not YAML, or a part of its key is not a section.
     """
     result = _copied(values)
     for override in overrides:
@@ -99,7 +102,7 @@ def with_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[
             if not isinstance(inner, dict):
                 raise UserError(f"--set {override}: {'.'.join(parts[: i + 1])} is {inner!r}, not a section")
             section = inner
-        section[parts[-1]] = _parse(text, f"--set {override}")
+        section[parts[-1]] = parse_yaml(text, f"--set {override}")
     return result
 
 
@@ -108,7 +111,12 @@ def to_yaml(values: Mapping[str, Any]) -> str:
     return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
 
 
-def _parse(text: str, where: str) -> Any:
+def parse_yaml(text: str, where: str) -> Any:
+    """The value of a YAML text; numbers such as ``1e-4`` are numbers.
+
+    Raises:
+        UserError: it is not YAML, or stands for too much; the message begins with ``where``.
+    """
     try:
         return yaml.load(text, _Loader)
     except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:

@@ -6,8 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from cmmulti.errors import UserError
-from cmmulti.files import replacing
+from cmmulti.files import writing
 from cmmulti.pipeline.folder import CARD, model_folder
 from cmmulti.report.results import Table
 
@@ -15,14 +14,15 @@ UNMEASURED = re.compile(r"Held-out figures: not measured yet[^\n]*\n\n?")
 
 
 def write_figures(model: str, title: str, command: str, table: Table, notes: Sequence[str]) -> Path:
-    """Put ``table`` into the card of ``model`` (a folder or a shipped name), in place of an earlier one of that title."""
+    """Put ``table`` into the card of ``model`` (a folder or a shipped name), in place of an earlier one of that title.
+
+    Raises:
+        UserError: there is no such model, or its card cannot be written.
+    """
     path = model_folder(model) / CARD
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    try:
-        with replacing(path) as part:
-            part.write_text(with_figures(text, title, command, table, notes), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+    with writing(path) as part:
+        part.write_text(with_figures(text, title, command, table, notes), encoding="utf-8")
     return path
 
 
@@ -39,7 +39,7 @@ def with_figures(card: str, title: str, command: str, table: Table, notes: Seque
 
 
 def markdown(table: Table) -> list[str]:
-    """A table's lines."""
+    """A table as lines of Markdown."""
     rows = [
         table.columns,
         ["---"] * len(table.columns),

@@ -14,7 +14,7 @@ from cmmulti.evaluation.generation import THEIR_OWN
 from cmmulti.evaluation.levels import with_searched_levels
 from cmmulti.evaluation.request import Request, check
 from cmmulti.evaluation.study import Study, label_features, study, teacher_steps
-from cmmulti.evaluation.tables import flat_metrics, generation_sections, task_sections, title
+from cmmulti.evaluation.tables import SHOWN, decoded, flat_metrics, generation_sections, task_sections, title
 from cmmulti.evaluation.task import FEATURE_DISTANCE, chosen_cases, evaluate_task, task_called
 from cmmulti.evaluation.tuning import tuned
 from cmmulti.evaluation.words import options_typed, without_folders
@@ -45,7 +45,7 @@ def evaluate(request: Request, tell: Tell) -> Path | None:
 def _samples(request: Request, tell: Tell) -> Path | None:
     pipeline, teacher = request.pipeline, request.teacher
     source, began = request.source(), time.perf_counter()
-    training = Training(request.classifier_steps)
+    kept, training = classifiers(request.out), Training(request.classifier_steps)
     if request.search_levels:
         pipeline = with_searched_levels(
             pipeline,
@@ -53,7 +53,7 @@ def _samples(request: Request, tell: Tell) -> Path | None:
             max(request.steps),
             request.n,
             request.seed + request.n,  # figures come from seeds that levels were not chosen on
-            classifiers(request.out),
+            kept,
             training,
             tell,
             request.how,
@@ -61,7 +61,6 @@ def _samples(request: Request, tell: Tell) -> Path | None:
     models: list[tuple[str, Pipeline, Sequence[int]]] = [("model", pipeline, request.steps)]
     if teacher is not None:
         models.append(("teacher", teacher, teacher_steps(teacher, request.how)))
-    kept = classifiers(request.out)
     result = study(models, source, request.split, request.n, request.seed, kept, training, tell, request.how)
     if result is None:
         return None
@@ -168,8 +167,6 @@ def _write(request: Request, results: Results, sections: Sequence[Section], resu
 
 def _save_first(result: Study, pipeline: Pipeline, folder: Path) -> list[Output]:
     """The first few samples of the first row, as files of the modality."""
-    from cmmulti.evaluation.tables import SHOWN, decoded
-
     samples, written = result.samples[0], []
     for i in range(min(SHOWN, len(samples.x))):
         file = pipeline.save(

@@ -22,7 +22,6 @@ from cmmulti.samplers.ode import Heun
 TEACHER_STEPS = 18
 """Levels of Heun's method that cost 35 evaluations, as published figures of teachers do."""
 
-
 WARM = 64
 """Most samples that are made before the clock runs."""
 
@@ -39,7 +38,7 @@ class Sampling:
     guidance: float | None = None
 
     def of(self, pipeline: Pipeline) -> Sampling:
-        """What of this goes for one model."""
+        """The part of it that applies to one model: a sampler to teachers, guidance where the model can be guided."""
         return Sampling(
             self.sampler if pipeline.model.role == "teacher" else None,
             self.guidance if pipeline.can_be_guided else None,
@@ -50,7 +49,7 @@ class Sampling:
         return TEACHER_STEPS if isinstance(pipeline.sampler(self.sampler), Heun) else 2 * TEACHER_STEPS - 1
 
     def named(self, name: str) -> str:
-        """A row's name that tells of it."""
+        """``name`` of a row with the sampler and the weight added."""
         told = [name, *([self.sampler] if self.sampler else [])]
         return ", ".join(told if self.guidance is None else [*told, f"guidance {self.guidance:g}"])
 
@@ -65,6 +64,12 @@ class Figures:
     ``frechet`` is taken on all ``n`` of them, with a bootstrap interval; ``frechet_matched``, ``precision`` and ``recall``
     on as many as the held-out set has, averaged over disjoint parts, so that they stand beside the floor's on equal terms.
     ``accuracy`` is None where there are no labels to ask for.
+
+    Args:
+        name: of the row. n: of the set. matched: rows of each part.
+        nearer, copied, suspects, closest: as in :class:`~cmmulti.evaluation.neighbours.Memorisation`, and ``distance``, its
+            median; empty where copies are not looked for.
+        steps, nfe, seconds: noise levels visited, evaluations per sample and time of all samples; None for real items.
     """
 
     name: str

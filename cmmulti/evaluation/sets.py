@@ -56,7 +56,7 @@ def _one(data: TrainingSet, index: int, seed: int, copy: int) -> Tensor:
 def needs_round_trip(modality: Modality, x: Tensor) -> bool:
     """Whether an item shows less, or something else, than its model tensor: where the representation is not affine.
 
-    Sound is heard after its phase was found; a log-mel picture that no sound has must not be scored as if it were one.
+    Sound is judged as a waveform, whose phase is made up: a log-mel picture that no sound has must not be scored as one.
     """
     return modality.affine(modality.decode(x[:1], None, SampleRandomness([0], "evaluation"))) is None
 

@@ -21,12 +21,14 @@ REAL_SEED = 10_000
 """Of the augmentation of real items, apart from that of any training run."""
 
 LARGEST_TRAIN = 50_000
+"""Most training items that are read."""
 AUGMENTED_TRAIN = 8_000
 """Training tensors drawn for the classifier and the search for copies, where items are augmented."""
 
 FEWEST = 16
-SHOWN = 5
-"""Names of classes in an error."""
+"""Least items or samples that figures are made of."""
+NAMED = 5
+"""Most classes that an error names."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def _same_classes(source: DataSource, found: Sequence[str], classes: Sequence[st
     numbered = list(classes) == [str(i) for i in range(len(classes))]  # a model may know its classes by number alone
     if classes and found and list(found) != list(classes) and not (numbered and len(found) == len(classes)):
         got, ours = (
-            f"{len(names)} classes ({', '.join(names[:SHOWN])}{', ...' * (len(names) > SHOWN)})"
+            f"{len(names)} classes ({', '.join(names[:NAMED])}{', ...' * (len(names) > NAMED)})"
             for names in (found, classes)
         )
         raise UserError(f"data {source.name}: expected the model's {ours}, got {got}")

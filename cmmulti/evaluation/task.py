@@ -116,14 +116,18 @@ def evaluate_task(
                 example = outcome
     if example is None:
         raise UserError(f"task {task}: nothing to evaluate it on" + (f"; {refused[0]}" if refused else ""))
-    notes = list(example.notes)
-    if how.guidance is not None:
-        notes.append("Where a model is guided it was told the class of each item.")
-    if any(map(hears_labels, models.values())):
-        notes.append("A model that knows no items without a class was told the class of each.")
+    notes = [*example.notes, *_label_notes(models, how)]
     if refused:
         notes.append(f"{len(refused)} of {len(indices)} cases were refused, the first: {refused[0]}")
     return TaskRun([*rows.values(), *baselines.values()], example, notes)
+
+
+def _label_notes(models: Mapping[str, Pipeline], how: Sampling) -> list[str]:
+    """Which models were told the class of each item."""
+    notes = ["Where a model is guided it was told the class of each item."] if how.guidance is not None else []
+    if any(map(needs_labels, models.values())):
+        notes.append("A model that knows no items without a class was told the class of each.")
+    return notes
 
 
 def how_to_solve(pipeline: Pipeline, how: Sampling, data: TrainingSet, case: int) -> dict[str, Any]:
@@ -132,13 +136,13 @@ def how_to_solve(pipeline: Pipeline, how: Sampling, data: TrainingSet, case: int
     told: dict[str, Any] = {} if own.sampler is None else {"sampler": own.sampler}
     if own.guidance is not None:
         told["guidance"] = own.guidance
-    if own.guidance is not None or hears_labels(pipeline):
+    if own.guidance is not None or needs_labels(pipeline):
         label = int(data.labels[case]) if len(data.cases) == len(data.labels) else NULL_LABEL
         told["label"] = None if label == NULL_LABEL else label
     return told
 
 
-def hears_labels(pipeline: Pipeline) -> bool:
+def needs_labels(pipeline: Pipeline) -> bool:
     """Whether a model must be told the class of each item: it never learned items without one."""
     return bool(pipeline.config.classes) and not pipeline.config.unconditional
 

@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-import yaml
-
+from cmmulti.config.text import parse_yaml
 from cmmulti.errors import UserError, unknown_name
 from cmmulti.evaluation.generation import THEIR_OWN, Sampling
 from cmmulti.evaluation.task import how_to_solve, task_called
-from cmmulti.modality import TrainingSet
-from cmmulti.pipeline import Pipeline
+from cmmulti.modality import Item, TrainingSet
+from cmmulti.pipeline import Outcome, Pipeline
 
 RESULT = "result"
 
@@ -34,51 +33,51 @@ def tuned(
     Args:
         data: validation items. options: the task's other options. steps: of the model, where NAME is ``result``.
         how: its sampler and guidance.
+
+    Raises:
+        UserError: ``line`` is of another form, the task has no such answer or refuses every case, or the modality has no
+            PSNR.
     """
     name, key, values = parsed(line)
+    verb = task_called(pipeline, task).verb
+    steps = steps if name == RESULT else 1  # a baseline does not look at the samples: one step is enough to have it
     scores = []
     for value in values:
-        found = []
+        found, refused = [], ""
         for i in indices:
-            own = how_to_solve(pipeline, how, data, i)
-            psnr = _psnr(pipeline, data.case(i), task, {**options, key: value}, name, steps, seed, own)
-            found += [] if psnr is None else [psnr]
+            item, own = data.case(i), how_to_solve(pipeline, how, data, i)
+            try:
+                outcome = pipeline.solve(verb, item, task, {**options, key: value}, steps=steps, seed=seed, **own)
+            except UserError as error:  # the case is left out
+                refused = refused or f", the first: {error}"
+                continue
+            found.append(_psnr(outcome, item, task, name))
         if not found:
-            raise UserError(f"--tune {line!r}: every validation case was refused")
+            raise UserError(f"--tune {line!r}: every validation case was refused{refused}")
         scores.append(fmean(found))
         tell(f"{name}, {key} = {value}: {scores[-1]:.2f} dB on {len(found)} validation cases")
     return key, values[scores.index(max(scores))]
 
 
 def parsed(line: str) -> tuple[str, str, list[Any]]:
-    """``NAME:KEY=V1,V2,...`` in its parts."""
+    """NAME, KEY and the values of ``NAME:KEY=V1,V2,...``, which are read as those of ``--set`` are.
+
+    Raises:
+        UserError: it is of another form.
+    """
     name, colon, rest = line.partition(":")
     key, equals, text = rest.partition("=")
     if not (name and colon and key and equals and text):
         raise UserError(f"--tune {line!r}: expected NAME:KEY=V1,V2,...")
     try:
-        return name, key.replace("-", "_"), [yaml.safe_load(v) for v in text.split(",")]
-    except yaml.YAMLError as error:
+        return name, key.replace("-", "_"), [parse_yaml(v, "--tune") for v in text.split(",")]
+    except UserError as error:
         raise UserError(f"--tune {line!r}: expected plain values with commas between them, without brackets") from error
 
 
-def _psnr(
-    pipeline: Pipeline,
-    item: Any,
-    task: str,
-    options: Mapping[str, Any],
-    name: str,
-    steps: int,
-    seed: int,
-    how: Mapping[str, Any],
-) -> float | None:
-    """Of one answer to one case; None where the task refuses the case."""
-    # A baseline does not look at the samples: one step is enough to have it.
-    steps = steps if name == RESULT else 1
-    try:
-        outcome = pipeline.solve(task_called(pipeline, task).verb, item, task, options, steps=steps, seed=seed, **how)
-    except UserError:
-        return None
+def _psnr(outcome: Outcome, item: Item, task: str, name: str) -> float:
+    """In dB, of the answer called ``name`` to one case; the case ``item`` itself is right where nothing was simulated."""
+    modality = outcome.pipeline.modality
     truth = item if outcome.truth is None else outcome.truth
     if name == RESULT:
         answer = outcome.items[0]
@@ -87,8 +86,8 @@ def _psnr(
         if name not in makers:
             raise unknown_name(f"baseline of task {task}", name, makers)
         answer = makers[name]()
-    found = pipeline.modality.metrics(answer, truth, outcome.mark)
+    found = modality.metrics(answer, truth, outcome.mark)
     if "psnr" not in found:
         measured = ", ".join(found) or "nothing"
-        raise UserError(f"--tune: answers are chosen by their PSNR; modality {pipeline.modality.name} measures {measured}")
+        raise UserError(f"--tune: answers are chosen by their PSNR; modality {modality.name} measures {measured}")
     return found["psnr"]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from cmmulti.config.text import parse_yaml
 from cmmulti.errors import UserError
+from cmmulti.pipeline.card import head_of
 
 
 def without_folders(command: str, places: Mapping[str, str]) -> str:
@@ -33,27 +32,21 @@ def _told(value: Any) -> str:
 
 
 def pairs(lines: Sequence[str], flag: str) -> dict[str, Any]:
-    """``KEY=VALUE`` lines as a mapping; values are read as YAML, hyphens in keys as underscores."""
+    """``KEY=VALUE`` lines as a mapping; values are read as those of ``--set`` are, hyphens in keys as underscores.
+
+    Raises:
+        UserError: a line is of another form, or its value is not YAML; ``flag`` is named.
+    """
     found: dict[str, Any] = {}
     for line in lines:
         name, equals, text = line.partition("=")
         if not equals or not name:
             raise UserError(f"{flag} {line!r}: expected KEY=VALUE")
-        try:
-            found[name.replace("-", "_")] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise UserError(f"{flag} {line!r}: the value is not YAML ({error})") from error
+        found[name.replace("-", "_")] = parse_yaml(text, f"{flag} {line}")
     return found
 
 
 def named_in(card: str) -> str | None:
     """The first of ``datasets`` in the YAML head of a model card."""
-    head = re.match(r"---\n(.*?)\n---", card, re.DOTALL)
-    if head is None:
-        return None
-    try:
-        fields = yaml.safe_load(head.group(1))
-    except yaml.YAMLError:
-        return None
-    listed = fields.get("datasets") if isinstance(fields, dict) else None
+    listed = head_of(card).get("datasets")
     return str(listed[0]) if isinstance(listed, list) and listed else None

@@ -28,7 +28,7 @@ def file(path: Path) -> dict[str, Any]:
         UserError: the claiming adapter cannot read it, or none can.
     """
     adapters = _adapters()
-    claiming = [adapter for adapter in adapters if path.name.lower().endswith(tuple(adapter.suffixes) or ("\x00",))]
+    claiming = [adapter for adapter in adapters if path.name.lower().endswith(tuple(adapter.suffixes))]
     if path.suffix.lower() == ".zip":
         return _archive(path, adapters)
     for adapter in claiming or adapters:
@@ -111,7 +111,7 @@ def _counted(names: Iterable[str], adapters: list[Modality]) -> dict[str, int]:
         if number >= MOST_FILES:
             break
         for adapter in adapters:
-            if not name.startswith(".") and name.lower().endswith(tuple(adapter.suffixes) or ("\x00",)):
+            if not name.startswith(".") and name.lower().endswith(tuple(adapter.suffixes)):
                 counts[adapter.name] += 1
     return dict(counts)
 
@@ -130,4 +130,6 @@ def _adapters() -> list[Modality]:
 
 def _unknown(path: Path, adapters: list[Modality]) -> UserError:
     reads = "; ".join(f"{adapter.name} ({', '.join(adapter.suffixes)})" for adapter in adapters if adapter.suffixes)
-    return UserError(f"{path}: nothing that is read here; expected a model, a run, results, a config, or data: {reads}")
+    return UserError(
+        f"{path}: not a file or folder that cmmulti reads; expected a model, a run, results, a config, or data: {reads}"
+    )

@@ -53,7 +53,7 @@ def classifier(folder: Path) -> dict[str, Any]:
         "path": str(folder),
         "shape": list(about.shape),
         "classes": about.classes,
-        "parameters": sum(p.numel() for p in network.parameters()),
+        "parameters": parameters(network),
         "held-out items named rightly": named,
         "modality": about.modality,
         "data": about.data,

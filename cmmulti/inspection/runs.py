@@ -101,7 +101,7 @@ def _of_config(settings: RunConfig) -> dict[str, Any]:
 
 def _health(folder: Path, settings: RunConfig) -> dict[str, str] | str:
     """What looks wrong, by name, each with what to do about it."""
-    log, validation = (read(folder / name) if (folder / name).is_file() else [] for name in (LOG, VALIDATION))
+    log, validation = read(folder / LOG), read(folder / VALIDATION)
     method = build_method(settings)
     facts = Facts(
         max_steps=settings.trainer.max_steps,

@@ -22,14 +22,14 @@ from cmmulti.randomness import TrainingRandomness
 
 
 class Budget(NamedTuple):
-    """What a run is going to spend: optimiser steps, and images per step over all processes."""
+    """What a run is going to spend: optimiser steps, and items per step over all processes."""
 
     steps: int
     batch_size: int
 
 
 class Progress(NamedTuple):
-    """How far a run is: optimiser steps done, images seen, and ``fraction`` of the budget in [0, 1)."""
+    """How far a run is: optimiser steps done, items seen (``images``), and the ``fraction`` of the budget, in [0, 1)."""
 
     step: int
     images: int
@@ -48,7 +48,7 @@ class Loss:
     Args:
         value: scalar with gradient.
         sigma: (B,) noise level of each sample. per_sample: (B,) its loss; both detached, for logs per noise level.
-        extras: what else tells how training fares, by name; each becomes a column of the log, its mean over samples and
+        extras: other figures of how training goes, by name; each becomes a column of the log, its mean over samples and
             steps. Detached tensors of any shape, or plain numbers; nothing is read from a device before a row is written.
             Names that several methods share: ``levels`` (N of a grid), ``stage``, ``ratio`` (of the two levels of a pair,
             lower over upper), ``tangent_norm`` (of the derivative's target, before it is limited), ``warmup``.
@@ -104,15 +104,19 @@ class Exported(NamedTuple):
 class Method(nn.Module, ABC):
     """One training method.
 
-    Class attributes say what it makes (``role``), whether it needs a teacher and of which roles, and which settings it
-    reads. Its state (a target network, a learned weighting) is ordinary modules and buffers, so that it is saved and
-    restored with the run.
-    ``sampler``: the one that its model is made for, None for that of its role. ``differentiates``: it takes the derivative
-    of the network in its time.
-    ``extends``: a resumed run may be given another number of steps; not so where each stage builds on the one before.
-    ``networks``: how many :meth:`exported` gives. ``shards``: FSDP may spread what is trained over processes. Of
-    networks the method then holds its teacher alone, no copy of the student; weights of its own are in child modules that
-    the loss calls.
+    Its state (a target network, a learned weighting) is ordinary modules and buffers, so that it is saved and restored with
+    the run. A subclass declares ``settings`` with the type of its own ``Settings``.
+
+    Attributes:
+        Settings: the settings that it reads, the keys below ``method:`` in a config. settings: those of this run.
+        role: what it trains. paper: where it is from, such as ``arXiv 2206.00364``.
+        needs_teacher: whether it distils; teacher_roles: the roles that a teacher may have.
+        networks: how many :meth:`exported` gives.
+        sampler: name of the sampler that its model is made for, None for that of its role.
+        differentiates: whether it takes the derivative of the network in its time.
+        extends: whether a resumed run may be given another number of steps; not where each stage builds on the one before.
+        shards: whether FSDP may spread what is trained over processes. The only network that the method then holds is its
+            teacher, no copy of the student, and its own weights are in child modules that the loss calls.
     """
 
     Settings: ClassVar[type[MethodSettings]] = MethodSettings
@@ -125,6 +129,7 @@ class Method(nn.Module, ABC):
     extends: ClassVar[bool] = True
     networks: ClassVar[int] = 1
     paper: ClassVar[str]
+    settings: MethodSettings
 
     def __init__(self, settings: MethodSettings | None = None) -> None:
         super().__init__()
@@ -132,23 +137,26 @@ class Method(nn.Module, ABC):
 
     @property
     def guided(self) -> bool:
-        """Whether the teacher is guided by classes, which both must know then."""
-        return False
+        """Whether the teacher is guided; teacher and student must then know classes or contexts.
+
+        By default where the settings have a ``guidance`` that is not null: one weight, or a range of weights.
+        """
+        return getattr(self.settings, "guidance", None) is not None
 
     @property
     def guides_itself(self) -> bool:
-        """Whether the loss asks the student for answers without a condition, which only ``label_dropout`` trains."""
+        """Whether the loss evaluates the student without a condition, which it learns by ``label_dropout`` alone."""
         return False
 
     @property
     def told_guidance(self) -> tuple[float, float] | None:
-        """The range of guidance weights that the student's network is told, one per sample; None where it is told none."""
+        """(lowest, highest) guidance weight that the student's network gets as an input, one per sample; None for none."""
         given = getattr(self.settings, "guidance", None)
         return given if isinstance(given, tuple) else None
 
     @property
     def tells_guidance(self) -> bool:
-        """Whether the student's network must hear ``condition.guidance``."""
+        """Whether the student's network must take ``condition.guidance`` as an input."""
         return self.told_guidance is not None
 
     @abstractmethod
@@ -156,7 +164,11 @@ class Method(nn.Module, ABC):
         """The form in which this method trains a network."""
 
     def setup(self, model: Model, teacher: Model | None, budget: Budget) -> None:
-        """Called once before training, with the student's weights in place."""
+        """Called once before training, with the student's weights in place.
+
+        Raises:
+            UserError: a teacher is needed and there is none, or it is of another role.
+        """
         if self.needs_teacher and teacher is None:
             raise UserError(f"method {type(self).__name__}: needs a teacher; name one with --init or `teacher:`")
         if self.needs_teacher and teacher is not None and teacher.role not in self.teacher_roles:
@@ -167,21 +179,30 @@ class Method(nn.Module, ABC):
     def loss(
         self, model: Model, x0: Tensor, condition: Condition, progress: Progress, randomness: TrainingRandomness
     ) -> Loss:
-        """The loss of one batch ``x0`` (B, C, *spatial), clean, model space."""
+        """The loss of one batch.
+
+        Args:
+            model: the student. x0: (B, C, *spatial) clean, model space. condition: of the batch, with labels and contexts
+                dropped already. progress: of the step that this loss is for. randomness: of everything that is drawn.
+        """
 
     def trainable(self, model: Model) -> Iterator[nn.Parameter]:
         """The student's parameters and the method's own; never the teacher's."""
         yield from model.parameters()
 
     def after_step(self, model: Model, progress: Progress) -> StageEvent | None:
-        """Called after every optimiser step: move targets, advance the curriculum."""
+        """Called after every optimiser step, which ``progress`` counts: move targets, advance the curriculum.
+
+        Returns what to report, and whether the optimiser is to start anew; None where no stage began.
+        """
         return None
 
     def recommended(self) -> Recommended:
+        """The paper's optimiser, averages and clipping: what a config that leaves them open gets."""
         return Recommended()
 
     def sampling_levels(self, sigma_max: float) -> dict[int, tuple[float, ...]]:
-        """Noise levels of a sampler by number of steps, where the method was trained for certain ones."""
+        """Number of steps -> decreasing noise levels, where the method trains for certain ones; empty where it does not."""
         return {}
 
     def exported(self, model: Model) -> list[Exported]:

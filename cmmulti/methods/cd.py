@@ -27,7 +27,7 @@ class CDSettings(MethodSettings):
     ``target_decay``: mu of the target's average; 0 takes the student itself, theirs for CIFAR-10, which was unstable with
     distances of elements. ``distance``: of elements, or of a feature network, as LPIPS, which is theirs.
     ``guidance``: the weight of the teacher's classifier-free guidance, which doubles its evaluations (null: none),
-    or a range of weights, which the student is told and must be built to hear (``network.guided``).
+    or a range of weights, each an input of the student (``network.guided: true``).
     """
 
     levels: int = Field(18, ge=2)
@@ -45,6 +45,7 @@ class CD(Method):
     """
 
     Settings = CDSettings
+    settings: CDSettings
     role: ClassVar[Role] = "consistency"
     needs_teacher = True
     paper = "arXiv 2303.01469"
@@ -55,26 +56,22 @@ class CD(Method):
     def parameterization(self, sigma_data: float) -> Parameterization:
         return Consistency(sigma_data=sigma_data)
 
-    @property
-    def guided(self) -> bool:
-        return cast(CDSettings, self.settings).guidance is not None
-
     def setup(self, model: Model, teacher: Model | None, budget: Budget) -> None:
         super().setup(model, teacher, budget)
-        self.distance = distance_of(cast(CDSettings, self.settings).distance)
+        self.distance = distance_of(self.settings.distance)
         self.teacher = cast(Model, teacher).requires_grad_(False)
-        self.target = Target(model, cast(CDSettings, self.settings).target_decay > 0)
+        self.target = Target(model, self.settings.target_decay > 0)
         # A buffer goes where the run goes; a grid made in the loss would be copied from the host at every step.
         self.register_buffer("levels", self.grid(model).float(), persistent=False)
 
     def grid(self, model: Model) -> Tensor:
         """Decreasing levels, float64, from which neighbours are drawn."""
-        return karras(cast(CDSettings, self.settings).levels, model.sigma_boundary, model.sigma_max)
+        return karras(self.settings.levels, model.sigma_boundary, model.sigma_max)
 
     def loss(
         self, model: Model, x0: Tensor, condition: Condition, progress: Progress, randomness: TrainingRandomness
     ) -> Loss:
-        settings = cast(CDSettings, self.settings)
+        settings = self.settings
         draw = randomness.generator("sigma", x0.device)
         index = torch.randint(len(self.levels) - 1, (len(x0),), generator=draw, device=x0.device)
         sigma, sigma_next = self.levels[index], self.levels[index + 1]
@@ -90,7 +87,7 @@ class CD(Method):
         return Loss.mean(apart, sigma, levels=len(self.levels), ratio=sigma_next / sigma)
 
     def after_step(self, model: Model, progress: Progress) -> StageEvent | None:
-        self.target.update(model, cast(CDSettings, self.settings).target_decay)
+        self.target.update(model, self.settings.target_decay)
         return None
 
     def recommended(self) -> Recommended:

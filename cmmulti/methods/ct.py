@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 from pydantic import Field, model_validator
@@ -13,7 +13,7 @@ from cmmulti.conditioning import Condition
 from cmmulti.methods.base import Budget, Loss, Method, MethodSettings, Progress, Recommended, StageEvent
 from cmmulti.methods.distance import TrainingDistance, distance_of
 from cmmulti.methods.target import Target
-from cmmulti.model import Model, Role
+from cmmulti.model import Model, Role, expand
 from cmmulti.noise import karras_at
 from cmmulti.parameterization import Consistency, Parameterization
 from cmmulti.randomness import TrainingRandomness
@@ -47,6 +47,7 @@ class CT(Method):
     """
 
     Settings = CTSettings
+    settings: CTSettings
     role: ClassVar[Role] = "consistency"
     paper = "arXiv 2303.01469"
     target: Target
@@ -56,17 +57,17 @@ class CT(Method):
 
     def setup(self, model: Model, teacher: Model | None, budget: Budget) -> None:
         super().setup(model, teacher, budget)
-        self.distance = distance_of(cast(CTSettings, self.settings).distance)
+        self.distance = distance_of(self.settings.distance)
         self.target = Target(model, average=True)
 
     def intervals(self, progress: Progress) -> int:
         """``n = ceil(sqrt(k/K ((s_1 + 1)^2 - s_0^2) + s_0^2) - 1)``, at least 1; the grid has ``N = n + 1`` levels."""
-        s = cast(CTSettings, self.settings)
+        s = self.settings
         return max(1, math.ceil(math.sqrt(progress.fraction * ((s.last + 1) ** 2 - s.first**2) + s.first**2) - 1))
 
     def decay(self, progress: Progress) -> float:
         """``mu = exp(s_0 ln mu_0 / n)``."""
-        s = cast(CTSettings, self.settings)
+        s = self.settings
         return math.exp(s.first * math.log(s.target_decay) / self.intervals(progress))
 
     def loss(
@@ -78,11 +79,11 @@ class CT(Method):
         sigma, sigma_next = (
             karras_at((index + i).double() / n, model.sigma_boundary, model.sigma_max).float() for i in (0, 1)
         )
-        noise, shape = randomness.normal_like(x0), (-1, *[1] * (x0.dim() - 1))
+        noise = randomness.normal_like(x0)
         with randomness.dropout(x0.device):
-            student = model.endpoint(torch.addcmul(x0, sigma.view(shape), noise), sigma, condition)
+            student = model.endpoint(torch.addcmul(x0, expand(sigma, x0), noise), sigma, condition)
         with randomness.dropout(x0.device):
-            near = torch.addcmul(x0, sigma_next.view(shape), noise)
+            near = torch.addcmul(x0, expand(sigma_next, x0), noise)
             target = self.target.endpoint(model, near, sigma_next, condition)
         apart = self.distance(student, target)
         return Loss.mean(apart, sigma, levels=n + 1, ratio=sigma_next / sigma)

@@ -30,8 +30,8 @@ class CTMSettings(MethodSettings):
     ``levels``: N of Karras' grid (ImageNet-64: 40). ``solver_steps``: most Heun steps of the teacher (39).
     ``target_decay``: of the average that projects to the end. ``denoising``: weight of the denoising loss after it was
     balanced. ``p_mean``, ``p_std``: of ``ln sigma`` for half of the denoised samples; the other half lies on the first
-    ``noisy_part`` of the grid. ``guidance``: of the teacher, one weight (null: none), or a range of weights, which the
-    student is told and must be built to hear (``network.guided``); the authors train without.
+    ``noisy_part`` of the grid. ``guidance``: of the teacher, one weight (null: none), or a range of weights, each an
+    input of the student (``network.guided: true``); the authors train without.
     """
 
     levels: int = Field(18, ge=3)
@@ -56,6 +56,7 @@ class CTM(Method):
     """
 
     Settings = CTMSettings
+    settings: CTMSettings
     role: ClassVar[Role] = "two-time"
     needs_teacher = True
     paper = "arXiv 2310.02279"
@@ -65,13 +66,9 @@ class CTM(Method):
     def parameterization(self, sigma_data: float) -> Parameterization:
         return EDM(sigma_data)
 
-    @property
-    def guided(self) -> bool:
-        return cast(CTMSettings, self.settings).guidance is not None
-
     def setup(self, model: Model, teacher: Model | None, budget: Budget) -> None:
         super().setup(model, teacher, budget)
-        self.distance = distance_of(cast(CTMSettings, self.settings).distance)
+        self.distance = distance_of(self.settings.distance)
         self.teacher = cast(Model, teacher).requires_grad_(False)
         self.target = Target(model, average=True)
 
@@ -80,27 +77,27 @@ class CTM(Method):
 
         All processes draw the same, or they would wait for each other.
         """
-        s = cast(CTMSettings, self.settings)
+        s = self.settings
         counts = range(1, min(s.solver_steps, s.levels - 1) + 1)
         seed = replace(randomness, rank=0).generator("solver-steps").initial_seed()
         return random.Random(seed).choices(counts, weights=counts)[0]
 
     def indices(self, steps: int, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Places of t, u and s on the grid from uniform draws (B,): t with ``steps`` places below it, s at u or below."""
-        n = cast(CTMSettings, self.settings).levels
+        n = self.settings.levels
         start = (first * (n - steps)).long()
         middle = start + steps
         return start, middle, middle + (second * (n - middle)).long()
 
     def level(self, index: Tensor, sigma_max: float) -> Tensor:
         """Karras' level at a place of the grid, float32."""
-        n = cast(CTMSettings, self.settings).levels
+        n = self.settings.levels
         return karras_at(index.to(torch.float64) / (n - 1), SIGMA_MIN, sigma_max).float()
 
     def loss(
         self, model: Model, x0: Tensor, condition: Condition, progress: Progress, randomness: TrainingRandomness
     ) -> Loss:
-        settings, n, device = cast(CTMSettings, self.settings), len(x0), x0.device
+        settings, n, device = self.settings, len(x0), x0.device
         steps = self.solver_steps(randomness)
         draws = (randomness.uniform(n, device, purpose) for purpose in ("t", "s"))
         start, middle, end = self.indices(steps, *draws)
@@ -137,7 +134,7 @@ class CTM(Method):
 
         ``offset`` (1,) uniform on [0, 1) decides where half is no whole number of samples.
         """
-        s, n = cast(CTMSettings, self.settings), len(normal)
+        s, n = self.settings, len(normal)
         lognormal = (s.p_mean + s.p_std * normal).exp().clamp(SIGMA_MIN, sigma_max)
         noisy = karras_at(s.noisy_part * uniform, SIGMA_MIN, sigma_max)
         return torch.where(torch.arange(n, device=normal.device) < torch.ceil(n / 2 - offset), lognormal, noisy)
@@ -157,7 +154,7 @@ class CTM(Method):
     @torch.no_grad()
     def clean(self, x0: Tensor, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """What the denoising loss aims at: x0, moved by what guidance adds to the teacher's estimate."""
-        followed = teachers_condition(condition, cast(CTMSettings, self.settings).guidance, x0)
+        followed = teachers_condition(condition, self.settings.guidance, x0)
         if followed.guidance is None:
             return x0
         plain = replace(followed, guidance=None)
@@ -173,7 +170,7 @@ class CTM(Method):
         return (norms[0] / (norms[1] + 1e-4)).clamp(0, 1e4).detach()
 
     def after_step(self, model: Model, progress: Progress) -> StageEvent | None:
-        self.target.update(model, cast(CTMSettings, self.settings).target_decay)
+        self.target.update(model, self.settings.target_decay)
         return None
 
     def recommended(self) -> Recommended:

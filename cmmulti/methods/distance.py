@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, cast, get_args
 
-import torch
 from pydantic import PlainSerializer, PlainValidator, ValidationError
 from torch import Tensor, nn
 
@@ -16,6 +15,7 @@ from cmmulti.config.resolve import signature_model
 from cmmulti.distances import Distance, distance, feature_distance
 from cmmulti.errors import UserError
 from cmmulti.nn.feature_network import FeatureNetwork
+from cmmulti.nn.precision import full_precision
 
 ELEMENTS: tuple[str, ...] = get_args(Distance)
 
@@ -81,7 +81,7 @@ class FeatureDistance(nn.Module):
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """(B, C, *spatial) twice -> (B,); the gradient reaches both."""
         network = cast(FeatureNetwork, self.network)
-        with torch.autocast(a.device.type, enabled=False):
+        with full_precision(a.device):
             return feature_distance(network.layers(a.float()), network.layers(b.float()))
 
 

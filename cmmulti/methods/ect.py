@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -12,7 +12,7 @@ from torch import Tensor
 from cmmulti.conditioning import Condition
 from cmmulti.distances import pseudo_huber
 from cmmulti.methods.base import Loss, Method, MethodSettings, Progress, Recommended, StageEvent
-from cmmulti.model import Model, Role
+from cmmulti.model import Model, Role, expand
 from cmmulti.noise import LogNormal
 from cmmulti.parameterization import EDM as EDMPreconditioning
 from cmmulti.parameterization import Parameterization
@@ -20,6 +20,10 @@ from cmmulti.randomness import TrainingRandomness
 
 MOST_STEPS = 1e6
 """Smallest step is t over this: single precision tells no nearer neighbours of t apart."""
+
+
+PairWeighting = Literal["inverse-step", "edm"]
+"""Weight of a pair of levels: ``1 / (t - r)``, or ``1 / c_out(t)^2``."""
 
 
 class ECTSettings(MethodSettings):
@@ -37,7 +41,7 @@ class ECTSettings(MethodSettings):
     stages: int = Field(8, ge=1)
     k: float = Field(8.0, ge=0)
     b: float = Field(1.0, ge=0)
-    weighting: Literal["inverse-step", "edm"] = "inverse-step"
+    weighting: PairWeighting = "inverse-step"
     huber: float = Field(0.0, ge=0)
 
     @model_validator(mode="after")
@@ -56,6 +60,7 @@ class ECT(Method):
     """
 
     Settings = ECTSettings
+    settings: ECTSettings
     role: ClassVar[Role] = "consistency"
     paper = "arXiv 2406.14548"
     shards = True
@@ -65,39 +70,34 @@ class ECT(Method):
 
     def stage(self, progress: Progress) -> int:
         """The stage, counted from 0, at this point of the budget."""
-        settings = cast(ECTSettings, self.settings)
+        settings = self.settings
         # A boundary must not depend on how the fraction was rounded, or a stage would be told twice.
         return min(int(progress.fraction * settings.stages + 1e-9), settings.stages - 1)
 
     def target_level(self, t: Tensor, stage: int) -> Tensor:
         """``r = max(0, t (1 - n(t) q^-(stage + 1)))`` (section 3.2 and the authors' loss.py)."""
-        s = cast(ECTSettings, self.settings)
-        n = 1 + s.k * torch.sigmoid(-s.b * t)
-        return (t * (1 - n * s.q ** -(stage + 1))).clamp_min(0)
+        s = self.settings
+        return (t * (1 - step_growth(t, s.k, s.b) * s.q ** -(stage + 1))).clamp_min(0)
 
     def loss(
         self, model: Model, x0: Tensor, condition: Condition, progress: Progress, randomness: TrainingRandomness
     ) -> Loss:
-        settings = cast(ECTSettings, self.settings)
+        settings = self.settings
         law = LogNormal(settings.p_mean, settings.p_std, maximum=model.sigma_max)
         t = law.sample(len(x0), randomness.generator("sigma", x0.device))
         stage = self.stage(progress)
         r = self.target_level(t, stage)
         noise = randomness.normal_like(x0)
-        shape = (-1, *[1] * (x0.dim() - 1))
         with randomness.dropout(x0.device):
-            student = model.endpoint(torch.addcmul(x0, t.view(shape), noise), t, condition)
+            student = model.endpoint(torch.addcmul(x0, expand(t, x0), noise), t, condition)
         with randomness.dropout(x0.device), torch.no_grad():
-            target = model.endpoint(torch.addcmul(x0, r.view(shape), noise), r, condition)
-            target = torch.where(r.view(shape) > 0, target, x0)
-        if settings.weighting == "inverse-step":
-            weight = (t - r).reciprocal()
-        else:
-            weight = model.parameterization.coefficients(t).c_out.square().reciprocal()
+            target = model.endpoint(torch.addcmul(x0, expand(r, x0), noise), r, condition)
+            target = torch.where(expand(r, x0) > 0, target, x0)
+        weight = pair_weight(settings.weighting, model, t, r)
         return Loss.mean(weight * pseudo_huber(student, target, settings.huber), t, stage=stage, ratio=r / t)
 
     def after_step(self, model: Model, progress: Progress) -> StageEvent | None:
-        settings = cast(ECTSettings, self.settings)
+        settings = self.settings
         stage = self.stage(progress)
         if stage == self.stage(progress.before()):
             return None
@@ -105,3 +105,15 @@ class ECT(Method):
 
     def recommended(self) -> Recommended:
         return Recommended(optimizer="radam", learning_rate=3e-4)
+
+
+def step_growth(t: Tensor, k: float, b: float) -> Tensor:
+    """``n(t) = 1 + k sigmoid(-b t)``, (B,): how many times longer steps are at low levels (section 3.2)."""
+    return 1 + k * torch.sigmoid(-b * t)
+
+
+def pair_weight(kind: PairWeighting, model: Model, t: Tensor, r: Tensor) -> Tensor:
+    """The weight (B,) of pairs at levels ``t`` and ``r < t``, (B,) each."""
+    if kind == "inverse-step":
+        return (t - r).reciprocal()
+    return model.parameterization.coefficients(t).c_out.square().reciprocal()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -11,7 +11,7 @@ from torch import Tensor
 from cmmulti.conditioning import Condition
 from cmmulti.distances import mean_square
 from cmmulti.methods.base import Loss, Method, MethodSettings, Progress, Recommended
-from cmmulti.model import Model, Role
+from cmmulti.model import Model, Role, expand
 from cmmulti.noise import LogNormal
 from cmmulti.parameterization import EDM as EDMPreconditioning
 from cmmulti.parameterization import Parameterization
@@ -33,6 +33,7 @@ class EDM(Method):
     """
 
     Settings = EDMSettings
+    settings: EDMSettings
     role: ClassVar[Role] = "teacher"
     paper = "arXiv 2206.00364"
     shards = True
@@ -43,10 +44,10 @@ class EDM(Method):
     def loss(
         self, model: Model, x0: Tensor, condition: Condition, progress: Progress, randomness: TrainingRandomness
     ) -> Loss:
-        settings = cast(EDMSettings, self.settings)
+        settings = self.settings
         law = LogNormal(settings.p_mean, settings.p_std, maximum=model.sigma_max)
         sigma = law.sample(len(x0), randomness.generator("sigma", x0.device))
-        noisy = torch.addcmul(x0, sigma.view(-1, *[1] * (x0.dim() - 1)), randomness.normal_like(x0))
+        noisy = torch.addcmul(x0, expand(sigma, x0), randomness.normal_like(x0))
         with randomness.dropout(x0.device):
             estimate = model.denoise(noisy, sigma, condition)
         # c_out^-2 in every parameterization: the error of the bare network.

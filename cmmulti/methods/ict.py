@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 from pydantic import Field, model_validator
@@ -47,6 +47,7 @@ class ICT(Method):
     """
 
     Settings = ICTSettings
+    settings: ICTSettings
     role: ClassVar[Role] = "consistency"
     paper = "arXiv 2310.14189"
     shards = True
@@ -61,7 +62,7 @@ class ICT(Method):
 
     def levels(self, progress: Progress) -> int:
         """``min(s_0 2^floor(k / K'), s_1) + 1`` with ``K' = floor(K / (log2 floor(s_1 / s_0) + 1))`` (section 3.4)."""
-        s = cast(ICTSettings, self.settings)
+        s = self.settings
         stages = math.log2(s.last // s.first) + 1
         length = max(math.floor(self.steps / stages), 1)
         stage = round(progress.fraction * self.steps) // length
@@ -73,7 +74,7 @@ class ICT(Method):
 
         ``p(i)`` is proportional to ``erf((ln s_{i+1} - m) / (sqrt(2) v)) - erf((ln s_i - m) / (sqrt(2) v))`` (section 3.5).
         """
-        s = cast(ICTSettings, self.settings)
+        s = self.settings
         ascending = torch.arange(levels - 1, -1, -1, device=uniform.device, dtype=torch.float64) / (levels - 1)
         grid = karras_at(ascending, sigma_min, sigma_max)
         edges = torch.erf((grid.log() - s.p_mean) / (math.sqrt(2) * s.p_std))
@@ -93,7 +94,7 @@ class ICT(Method):
             student = model.endpoint(torch.addcmul(x0, expand(sigma, x0), noise), sigma, condition)
         with randomness.dropout(x0.device), torch.no_grad():
             target = model.endpoint(torch.addcmul(x0, expand(sigma_next, x0), noise), sigma_next, condition)
-        c = cast(ICTSettings, self.settings).huber * math.sqrt(x0[0].numel())
+        c = self.settings.huber * math.sqrt(x0[0].numel())
         return Loss.mean(weight * pseudo_huber(student, target, c), sigma, levels=levels, ratio=sigma_next / sigma)
 
     def after_step(self, model: Model, progress: Progress) -> StageEvent | None:

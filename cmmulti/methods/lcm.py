@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -37,11 +35,12 @@ class LCM(CD):
 
     ``E d(f(x, s_i, w), sg f^-(x', s_{i+1}, w))`` with w uniform and x' one DDIM step, which is Euler's in this process, of
     the teacher with ``D_null + w (D_label - D_null)`` in place of D (sections 4.2 and 4.3). The levels are those of a DDPM
-    teacher's evenly spaced indices ("skipping steps"), or Karras' for any other teacher. The student's network hears w
-    (``network.guided``) and is sampled with one evaluation per level.
+    teacher's evenly spaced indices ("skipping steps"), or Karras' for any other teacher. The weight w is an input of the
+    student (``network.guided: true``), which is sampled with one evaluation per level.
     """
 
     Settings = LCMSettings
+    settings: LCMSettings
     paper = "arXiv 2310.04378"
 
     def grid(self, model: Model) -> Tensor:
@@ -51,7 +50,7 @@ class LCM(CD):
         boundary for what follows the last: there the answer is the input, which all others are built on (the authors' is
         at index 0). Those above ``sigma_max`` give way to that level, where generation starts.
         """
-        steps, form = cast(LCMSettings, self.settings).levels, self.teacher.parameterization
+        steps, form = self.settings.levels, self.teacher.parameterization
         if not isinstance(form, DDPM):
             return karras(steps + 1, model.sigma_boundary, model.sigma_max)
         indices = len(form.alphas_cumprod)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -53,6 +53,7 @@ class MeanFlow(Method):
     """
 
     Settings = MeanFlowSettings
+    settings: MeanFlowSettings
     role: ClassVar[Role] = "two-time"
     differentiates = True
     paper = "arXiv 2505.13447"
@@ -60,14 +61,14 @@ class MeanFlow(Method):
 
     @property
     def guides_itself(self) -> bool:
-        return self._settings.omega != 1 or self._settings.kappa != 0
+        return self.settings.omega != 1 or self.settings.kappa != 0
 
     def parameterization(self, sigma_data: float) -> Parameterization:
         return Flow()
 
     def times(self, first: Tensor, second: Tensor, apart: Tensor, latest: float) -> tuple[Tensor, Tensor]:
         """``t, r`` from two standard normal draws (B,), with r = t where ``apart`` is false and both at most ``latest``."""
-        s = self._settings
+        s = self.settings
         t = torch.sigmoid(s.p_mean + s.p_std * first).clamp_max(latest)
         mean, std = s.r_law or (s.p_mean, s.p_std)
         r = torch.sigmoid(mean + std * second).clamp_max(latest)
@@ -83,13 +84,13 @@ class MeanFlow(Method):
         n = len(together)
         order = torch.argsort((~together).long(), stable=True)
         rank = torch.empty_like(order).scatter_(0, order, torch.arange(n, device=order.device))
-        equal = torch.floor(n * (1 - self._settings.apart) + offset)
+        equal = torch.floor(n * (1 - self.settings.apart) + offset)
         return (rank >= equal) & ~together
 
     def loss(
         self, model: Model, x0: Tensor, condition: Condition, progress: Progress, randomness: TrainingRandomness
     ) -> Loss:
-        s, n, device = self._settings, len(x0), x0.device
+        s, n, device = self.settings, len(x0), x0.device
         dropped = condition.unconditional(x0)
         together = dropped & ~dropped.all() & self.guides_itself
         apart = self.apart(together, randomness.uniform(1, device, "share"))
@@ -116,7 +117,7 @@ class MeanFlow(Method):
 
     def target(self, network: Callable[..., Tensor], z: Tensor, t: Tensor, r: Tensor, v: Tensor) -> Tensor:
         """``v - (t - r) du/dt`` without gradient; ``network(z, t, r)`` is u (eq. 8 and 10)."""
-        s = self._settings
+        s = self.settings
         direction = (v, torch.ones_like(t), torch.zeros_like(r))
         # The factor is inside the derivative: a sample with r = t has no derivative at all.
         return v - along(network, (z, t, r), direction, t - r, steps_inside(t, 1.0, s.difference_step), s.derivative)
@@ -127,7 +128,7 @@ class MeanFlow(Method):
 
         Evaluated without dropout; at omega 1 and kappa 0 it is v, and nothing is evaluated.
         """
-        s = self._settings
+        s = self.settings
         if s.omega == 1 and s.kappa == 0:
             return v
         with evaluating(model):
@@ -139,7 +140,3 @@ class MeanFlow(Method):
 
     def recommended(self) -> Recommended:
         return Recommended(optimizer="adam", learning_rate=1e-4, betas=(0.9, 0.95))
-
-    @property
-    def _settings(self) -> MeanFlowSettings:
-        return cast(MeanFlowSettings, self.settings)

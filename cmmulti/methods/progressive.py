@@ -44,6 +44,7 @@ class Progressive(Method):
     """
 
     Settings = ProgressiveSettings
+    settings: ProgressiveSettings
     role: ClassVar[Role] = "teacher"
     needs_teacher = True
     extends = False
@@ -55,13 +56,9 @@ class Progressive(Method):
     def parameterization(self, sigma_data: float) -> Parameterization:
         return EDM(sigma_data)
 
-    @property
-    def guided(self) -> bool:
-        return cast(ProgressiveSettings, self.settings).guidance is not None
-
     def setup(self, model: Model, teacher: Model | None, budget: Budget) -> None:
         super().setup(model, teacher, budget)
-        s = cast(ProgressiveSettings, self.settings)
+        s = self.settings
         if s.first & (s.first - 1) or s.last & (s.last - 1) or s.last > s.first:
             raise UserError(f"method.first = {s.first}, method.last = {s.last}: expected powers of two, first >= last")
         self.teacher = cast(Model, teacher).requires_grad_(False)
@@ -70,7 +67,7 @@ class Progressive(Method):
 
     def intervals(self, progress: Progress) -> int:
         """N at this point: ``first``, ``first / 2``, ... ``last``, with two shares of the budget where N is 2 or 1."""
-        s = cast(ProgressiveSettings, self.settings)
+        s = self.settings
         halvings = s.first.bit_length() - s.last.bit_length()
         shares = [n for i in range(halvings + 1) for n in [s.first >> i] * (2 if s.first >> i <= 2 else 1)]
         # A boundary must not depend on how the fraction was rounded, or the change of teacher would be missed.
@@ -85,7 +82,7 @@ class Progressive(Method):
     def loss(
         self, model: Model, x0: Tensor, condition: Condition, progress: Progress, randomness: TrainingRandomness
     ) -> Loss:
-        settings, n = cast(ProgressiveSettings, self.settings), self.intervals(progress)
+        settings, n = self.settings, self.intervals(progress)
         index = (randomness.uniform(len(x0), x0.device, "sigma") * n).long()
         levels = self.levels(index, n, model.sigma_max)
         sigma = levels[0].float()
@@ -126,7 +123,7 @@ class Progressive(Method):
         return StageEvent(f"progressive distillation: {2 * n} steps into {n}", reset_optimizer=True)
 
     def sampling_levels(self, sigma_max: float) -> dict[int, tuple[float, ...]]:
-        last = cast(ProgressiveSettings, self.settings).last
+        last = self.settings.last
         return {last: tuple(karras(last + 1, SIGMA_MIN, sigma_max).tolist()[:-1])}
 
     def recommended(self) -> Recommended:

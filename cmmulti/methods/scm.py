@@ -56,6 +56,7 @@ class SCT(Method):
     """
 
     Settings: ClassVar[type[MethodSettings]] = SCTSettings
+    settings: SCTSettings
     role: ClassVar[Role] = "consistency"
     differentiates = True
     paper = "arXiv 2410.11081"
@@ -64,12 +65,12 @@ class SCT(Method):
     warmup: int
 
     def parameterization(self, sigma_data: float) -> Parameterization:
-        return TrigFlow(sigma_data) if self._settings.form == "trigflow" else EDM(sigma_data)
+        return TrigFlow(sigma_data) if self.settings.form == "trigflow" else EDM(sigma_data)
 
     def setup(self, model: Model, teacher: Model | None, budget: Budget) -> None:
         super().setup(model, teacher, budget)
         self.weight = LearnedWeight()
-        self.warmup = self._settings.warmup or max(1, min(WARMUP, budget.steps // 4))
+        self.warmup = self.settings.warmup or max(1, min(WARMUP, budget.steps // 4))
 
     def trainable(self, model: Model) -> Iterator[nn.Parameter]:
         yield from model.parameters()
@@ -78,13 +79,13 @@ class SCT(Method):
     def loss(
         self, model: Model, x0: Tensor, condition: Condition, progress: Progress, randomness: TrainingRandomness
     ) -> Loss:
-        s, sd = self._settings, sigma_data_of(model)
+        s, sd = self.settings, sigma_data_of(model)
         law = LogNormal(s.p_mean, s.p_std, maximum=model.sigma_max)
         sigma = law.sample(len(x0), randomness.generator("sigma", x0.device))
         t, noise = torch.atan(sigma / sd), sd * randomness.normal_like(x0)
         cos, sin = expand(t.cos(), x0), expand(t.sin(), x0)
         x = cos * x0 + sin * noise
-        condition = self.told(condition, randomness, x0)
+        condition = self.conditioned(condition, randomness, x0)
         velocity = self.velocity(x, t, cos * noise - sin * x0, condition, sd)
 
         def network(x: Tensor, t: Tensor) -> Tensor:
@@ -100,7 +101,7 @@ class SCT(Method):
         extras: dict[str, Tensor | float] = {"tangent_norm": norms(tangent), "warmup": ramp}
         return Loss(self.weight.balanced(error, sigma).mean(), sigma.detach(), error.detach(), extras)
 
-    def told(self, condition: Condition, randomness: TrainingRandomness, x0: Tensor) -> Condition:
+    def conditioned(self, condition: Condition, randomness: TrainingRandomness, x0: Tensor) -> Condition:
         """The condition of student and teacher; training from data knows no guidance."""
         return condition
 
@@ -118,7 +119,7 @@ class SCT(Method):
 
     def slope(self, network: Callable[[Tensor, Tensor], Tensor], x: Tensor, t: Tensor, velocity: Tensor) -> Tensor:
         """``cos t sin t dF/dt`` along the trajectory, where ``network(x, t)`` is F; without gradient."""
-        s = self._settings
+        s = self.settings
         step = steps_inside(t, math.pi / 2, s.difference_step)
         return along(network, (x, t), (velocity, torch.ones_like(t)), t.cos() * t.sin(), step, s.derivative)
 
@@ -132,7 +133,7 @@ class SCT(Method):
 
     def limited(self, tangent: Tensor) -> Tensor:
         """``g / (|g| + c)`` with the norm over a whole sample, or g clipped to [-1, 1]."""
-        c = self._settings.normalization
+        c = self.settings.normalization
         if c == 0:
             return tangent.clamp(-1, 1)
         return tangent / (expand(norms(tangent), tangent) + c)
@@ -140,16 +141,12 @@ class SCT(Method):
     def recommended(self) -> Recommended:
         return Recommended(optimizer="radam", learning_rate=1e-4, betas=(0.9, 0.99))
 
-    @property
-    def _settings(self) -> SCTSettings:
-        return cast(SCTSettings, self.settings)
-
 
 class SCDSettings(SCTSettings):
     """Settings of sCD: sCT's, and ``guidance`` of the teacher: one weight, or the range that weights are drawn from.
 
-    1 is no guidance (authors: 1 to 2 for ImageNet-512). With a range the student's network is told the weight, and must be
-    built for it (``network.guided``).
+    1 is no guidance (authors: 1 to 2 for ImageNet-512). With a range the weight is an input of the student
+    (``network.guided: true``).
     """
 
     guidance: Weight | Guidance | None = None
@@ -159,6 +156,7 @@ class SCD(SCT):
     """sCT with the velocity of a teacher, ``dx/dt = sd F_teacher``, classifier-free guidance included."""
 
     Settings = SCDSettings
+    settings: SCDSettings
     needs_teacher = True
     teacher: Model
 
@@ -166,18 +164,14 @@ class SCD(SCT):
         super().setup(model, teacher, budget)
         self.teacher = cast(Model, teacher).requires_grad_(False)
 
-    @property
-    def guided(self) -> bool:
-        return cast(SCDSettings, self.settings).guidance is not None
-
-    def told(self, condition: Condition, randomness: TrainingRandomness, x0: Tensor) -> Condition:
-        return students_condition(condition, cast(SCDSettings, self.settings).guidance, randomness, x0)
+    def conditioned(self, condition: Condition, randomness: TrainingRandomness, x0: Tensor) -> Condition:
+        return students_condition(condition, self.settings.guidance, randomness, x0)
 
     @torch.no_grad()
     def velocity(self, x: Tensor, t: Tensor, pair: Tensor, condition: Condition, sd: float) -> Tensor:
         """From ``D = cos t x_t - sin t (sd F)``, whatever the teacher's own form."""
         cos, sin = expand(t.cos(), x), expand(t.sin(), x)
-        condition = teachers_condition(condition, cast(SCDSettings, self.settings).guidance, x)
+        condition = teachers_condition(condition, self.settings.guidance, x)
         with evaluating(self.teacher):
             estimate = self.teacher.denoise(x / cos, sd * t.tan(), condition)
         return (cos * x - estimate) / sin

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from cmmulti.conditioning import Condition
 from cmmulti.distances import pseudo_huber
 from cmmulti.errors import UserError
 from cmmulti.methods.base import Budget, Exported, Loss, Method, MethodSettings, Progress, Recommended, StageEvent
+from cmmulti.methods.ect import PairWeighting, pair_weight, step_growth
 from cmmulti.model import Model, Role, evaluating, expand
 from cmmulti.parameterization import EDM, Parameterization
 from cmmulti.randomness import TrainingRandomness
@@ -41,7 +42,7 @@ class TCMSettings(MethodSettings):
     ratio_limit: float = Field(0.999, gt=0, le=0.999999)
     k: float = Field(8.0, ge=0)
     b: float = Field(1.0, ge=0)
-    weighting: Literal["inverse-step", "edm"] = "inverse-step"
+    weighting: PairWeighting = "inverse-step"
     huber: float = Field(1e-8, ge=0)
 
 
@@ -55,6 +56,7 @@ class TCM(Method):
     """
 
     Settings = TCMSettings
+    settings: TCMSettings
     role: ClassVar[Role] = "consistency"
     needs_teacher = True
     teacher_roles = ("consistency",)
@@ -69,16 +71,16 @@ class TCM(Method):
 
     def setup(self, model: Model, teacher: Model | None, budget: Budget) -> None:
         super().setup(model, teacher, budget)
-        if self._settings.split >= model.sigma_max:
+        if self.settings.split >= model.sigma_max:
             raise UserError(
-                f"method.split = {self._settings.split:g}: expected a level below sigma_max = {model.sigma_max:g}"
+                f"method.split = {self.settings.split:g}: expected a level below sigma_max = {model.sigma_max:g}"
             )
         self.teacher = cast(Model, teacher).requires_grad_(False)
         self.register_buffer("quantiles", self.law(model.sigma_max), persistent=False)
 
     def law(self, sigma_max: float, points: int = 8193) -> Tensor:
         """Quantiles of ``ln t`` at even probabilities from 0 to 1, float64: Student's law on [ln t', ln sigma_max]."""
-        s = self._settings
+        s = self.settings
         grid = np.linspace(np.log(s.split), np.log(sigma_max), 16 * points)
         cumulative = stats.t.cdf(grid, s.degrees, loc=s.mean, scale=s.scale)
         if not cumulative[-1] - cumulative[0] > 1e-9:
@@ -95,19 +97,19 @@ class TCM(Method):
 
     def stage(self, progress: Progress) -> int:
         """The stage, counted from the first of the model's first training."""
-        s = self._settings
+        s = self.settings
         return s.first_stage + min(int(progress.fraction * s.stages + 1e-9), s.stages - 1)
 
     def target_level(self, t: Tensor, stage: int) -> Tensor:
         """``r = max(1e-6, t - t (1 - ratio) n(t))``, ``ratio = min(1 - q^-(stage + 1), limit)``, n(t) as for ECT."""
-        s = self._settings
+        s = self.settings
         ratio = min(1 - s.q ** -(stage + 1), s.ratio_limit)
-        return (t - t * (1 - ratio) * (1 + s.k * torch.sigmoid(-s.b * t))).clamp_min(1e-6)
+        return (t - t * (1 - ratio) * step_growth(t, s.k, s.b)).clamp_min(1e-6)
 
     def loss(
         self, model: Model, x0: Tensor, condition: Condition, progress: Progress, randomness: TrainingRandomness
     ) -> Loss:
-        s, n, device = self._settings, len(x0), x0.device
+        s, n, device = self.settings, len(x0), x0.device
         # By index: examples come in random order. The offset decides on a share that is no whole number of samples.
         count = torch.floor(n * s.boundary_share + randomness.uniform(1, device, "share"))
         boundary = torch.arange(n, device=device) < count
@@ -125,15 +127,9 @@ class TCM(Method):
             with evaluating(self.teacher):
                 below = self.teacher.endpoint(near, r, condition)
             target = torch.where(expand(r < s.split, x0), below, above)
-        apart = self.weight(model, t, r) * pseudo_huber(student, target, s.huber)
+        apart = pair_weight(s.weighting, model, t, r) * pseudo_huber(student, target, s.huber)
         sums = [torch.where(part, apart, 0).sum() / part.sum().clamp_min(1) for part in (~boundary, boundary)]
         return Loss(sums[0] + s.boundary_weight * sums[1], t, apart.detach(), {"stage": stage, "ratio": r / t})
-
-    def weight(self, model: Model, t: Tensor, r: Tensor) -> Tensor:
-        """``1 / (t - r)`` or ``1 / c_out^2``."""
-        if self._settings.weighting == "inverse-step":
-            return (t - r).reciprocal()
-        return model.parameterization.coefficients(t).c_out.square().reciprocal()
 
     def after_step(self, model: Model, progress: Progress) -> StageEvent | None:
         stage = self.stage(progress)
@@ -143,12 +139,8 @@ class TCM(Method):
         return Recommended(optimizer="radam", learning_rate=5e-5)
 
     def exported(self, model: Model) -> list[Exported]:
-        split = self._settings.split
+        split = self.settings.split
         return [
             Exported(self.teacher, self.teacher.sigma_boundary, split),
             Exported(model, split, model.sigma_max),
         ]
-
-    @property
-    def _settings(self) -> TCMSettings:
-        return cast(TCMSettings, self.settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
+
+from cmmulti.errors import UserError
 
 Item = Any
 """One picture, clip or volume of an adapter's own type."""
@@ -70,6 +73,17 @@ class DataSource(BaseModel):
     root: Path | None = None
     on_bad_file: Literal["error", "skip"] = "error"
     options: Mapping[str, Any] = {}
+
+    def data_root(self) -> Path:
+        """``root``, or the folder that ``CMMULTI_DATA`` names.
+
+        Raises:
+            UserError: neither names one.
+        """
+        root = self.root if self.root is not None else os.environ.get("CMMULTI_DATA")
+        if not root:
+            raise UserError(f"data.root: data set {self.name!r} needs a folder; set data.root or the variable CMMULTI_DATA")
+        return Path(root)
 
 
 Split = Literal["train", "val", "test"]

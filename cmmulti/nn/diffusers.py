@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cmmulti.conditioning import NO_CONDITION, NULL_LABEL, Condition
+from cmmulti.conditioning import NO_CONDITION, Condition
 from cmmulti.errors import UserError
+from cmmulti.nn.embedding import label_index
 from cmmulti.nn.forward_mode import with_forward_mode
-from cmmulti.nn.unet import pad_to
+from cmmulti.nn.unet import crop_to, pad_to
 
 
 def library() -> ModuleType:
@@ -70,14 +71,10 @@ class DiffusersUNet(nn.Module):
         """(B, C, height, width) and (B,) times -> (B, C, height, width)."""
         if time_next is not None:
             raise ValueError("diffusers' network has one time; two-time methods need the network `unet`")
-        label = None
-        if self.classes:
-            label = torch.full((len(x),), self.classes, dtype=torch.int64, device=x.device)
-            if condition.label is not None:
-                label = torch.where(condition.label == NULL_LABEL, label, condition.label)
+        label = label_index(condition, self.classes, time) if self.classes else None
         time = time * self.time_scale
         if self.whole_times:
             time = time.round().long()
         output = self.unet(pad_to(x, self.multiple), time, label, return_dict=False)[0]
-        height, width = x.shape[2:]
-        return torch.as_tensor(output)[:, : x.shape[1], :height, :width]
+        # The second half of a learned variance's channels is left out.
+        return crop_to(torch.as_tensor(output)[:, : x.shape[1]], x.shape[2:])

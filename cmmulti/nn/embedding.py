@@ -38,7 +38,7 @@ class ConditionEmbedding(nn.Module):
 
     Args:
         width: of the vector. classes: number of labels, 0 for none. modalities: number of modalities, 0 for none.
-        context_width: features of a context, 0 for none; the mean of its tokens is added, so that every block hears it.
+        context_width: features of a context, 0 for none; the mean of its tokens is added, so that it reaches every block.
         two_times: the network is also told ``time_next``; with ``time_gap`` as ``time - time_next``, which MeanFlow advises
             (arXiv 2505.13447, table 1c). guided: it is told the guidance weight, 1 where the condition has none.
     """
@@ -84,14 +84,19 @@ class ConditionEmbedding(nn.Module):
             weight = torch.ones_like(time) if condition.guidance is None else condition.guidance
             h = h + self.guidance_in(self.time(weight.log1p()))
         if self.label is not None:
-            nothing = self.label.num_embeddings - 1
-            if condition.label is None:
-                index = torch.full((len(time),), nothing, dtype=torch.int64, device=time.device)
-            else:
-                index = torch.where(condition.label == NULL_LABEL, nothing, condition.label)
-            h = h + self.label(index)
+            h = h + self.label(label_index(condition, self.label.num_embeddings - 1, time))
         if self.modality is not None and condition.modality is not None:
             h = h + self.modality(condition.modality)
         if self.context_in is not None and condition.context is not None:
             h = h + self.context_in(condition.context.mean(1).to(h.dtype))
         return F.silu(self.out(F.silu(h)))
+
+
+def label_index(condition: Condition, classes: int, time: Tensor) -> Tensor:
+    """(B,) int64 rows of an embedding of ``classes`` labels, whose last row, ``classes``, is that of no label.
+
+    ``time`` (B,) lends batch size and device.
+    """
+    if condition.label is None:
+        return torch.full((len(time),), classes, dtype=torch.int64, device=time.device)
+    return torch.where(condition.label == NULL_LABEL, classes, condition.label)

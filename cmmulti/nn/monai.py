@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import EllipsisType
 from typing import Literal
 
 import torch
 from monai.networks.nets import DiffusionModelUNet
 from torch import Tensor, nn
 
-from cmmulti.conditioning import NO_CONDITION, NULL_LABEL, Condition
+from cmmulti.conditioning import NO_CONDITION, Condition
+from cmmulti.nn.embedding import label_index
 from cmmulti.nn.forward_mode import with_forward_mode
-from cmmulti.nn.unet import attended, pad_to
+from cmmulti.nn.unet import attended, crop_to, pad_to
 
 
 class MonaiUNet(nn.Module):
@@ -67,14 +67,9 @@ class MonaiUNet(nn.Module):
         """(B, C, *spatial) and (B,) times -> (B, C, *spatial)."""
         if time_next is not None:
             raise ValueError("MONAI's network has one time; two-time methods need the network `unet`")
-        size, label = x.shape[2:], None
-        if self.classes:
-            label = torch.full((len(x),), self.classes, dtype=torch.int64, device=x.device)
-            if condition.label is not None:
-                label = torch.where(condition.label == NULL_LABEL, label, condition.label)
+        label = label_index(condition, self.classes, time) if self.classes else None
         context = condition.context
         if self.context_width and context is None:
             context = x.new_zeros(len(x), 1, self.context_width)
         output = self.unet(pad_to(x, self.multiple), time * self.time_scale, context, label)
-        window: tuple[EllipsisType | slice[None, int, None], ...] = (..., *(slice(n) for n in size))
-        return torch.as_tensor(output)[window]
+        return crop_to(torch.as_tensor(output), x.shape[2:])

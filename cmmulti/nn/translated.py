@@ -18,7 +18,7 @@ class Translated(nn.Module):
     """``F_target`` made of ``F_source`` so that both are the same denoiser at every noise level.
 
     From ``c_skip x + c_out F`` of both forms: ``F_target = ((c_skip_s - c_skip_t) x + c_out_s F_source) / c_out_t``, with
-    source and target scaling and timing their inputs in their own ways. Where ``c_out_t`` is 0 the network is not heard.
+    source and target scaling and timing their inputs in their own ways. Where ``c_out_t`` is 0 the network does not count.
 
     Args:
         network: ``{"name": ..., "settings": {...}}`` of the registered network that holds the weights, in ``.network``.
@@ -48,12 +48,12 @@ class Translated(nn.Module):
             scaled = (s.c_in / t.c_in).view(shape) * x
         output = self.network(scaled.to(x.dtype), s.c_noise, condition)
         with full_precision(x.device):
-            heard = t.c_out != 0
-            c_out = torch.where(heard, t.c_out, 1.0)
+            counts = t.c_out != 0
+            c_out = torch.where(counts, t.c_out, 1.0)
             of_x = ((s.c_skip - t.c_skip) / (t.c_in * c_out)).view(shape)
             of_output = (s.c_out / c_out).view(shape)
             answer = of_x * x + of_output * output.to(of_output.dtype)
-            return torch.where(heard.view(shape), answer, 0.0)
+            return torch.where(counts.view(shape), answer, 0.0)
 
 
 def _form(piece: Mapping[str, Any]) -> Parameterization:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from types import EllipsisType
 from typing import Literal
 
@@ -69,8 +68,8 @@ class UNet(nn.Module):
             where a CPU is several times faster per parameter. A patch's ``in_channels * patch**dims`` values should be
             fewer than ``channels[0]``: what does not pass the first width cannot be told from noise, and stays in samples.
         dropout: rate inside blocks. heads: attention heads. groups: most groups of a group norm.
-        classes: number of labels, 0 for none. context_width: features of a context, 0 for none: blocks hear the mean of its
-            tokens, attention looks at each.
+        classes: number of labels, 0 for none. context_width: features of a context, 0 for none: blocks take the mean of its
+            tokens, attention each of them.
         modalities, two_times, guided: further inputs, see :class:`ConditionEmbedding`.
         time_scale: highest frequency of the time features. time_gap: see :class:`ConditionEmbedding`.
         double_norm: normalise what modulates the blocks too, which continuous-time methods advise.
@@ -166,8 +165,7 @@ class UNet(nn.Module):
                 h = torch.cat([h, kept.pop()], 1)
             h = step(h, embedding, context)
         h = self._unfold(self.head(F.silu(self.head_norm(h))))
-        window: tuple[EllipsisType | slice[None, int, None], ...] = (..., *(slice(n) for n in size))
-        return h[window]
+        return crop_to(h, size)
 
     def _fold(self, x: Tensor) -> Tensor:
         """Patches into channels: (B, C, n*p, ...) -> (B, C*p**dims, n, ...)."""
@@ -179,13 +177,14 @@ class UNet(nn.Module):
         return x.permute(order).flatten(1, d + 1)
 
     def _unfold(self, x: Tensor) -> Tensor:
+        """Channels into patches, the inverse of :meth:`_fold`."""
         p, d = self.patch, self.dims
         if p == 1:
             return x
         x = x.unflatten(1, (-1, *[p] * d))
         order = [0, 1, *(v for i in range(d) for v in (d + 2 + i, 2 + i))]
         x = x.permute(order)
-        return x.reshape(*x.shape[:2], *(a * b for a, b in pairwise_twos(x.shape[2:])))
+        return x.reshape(*x.shape[:2], *(n * p for n in x.shape[2::2]))
 
 
 class _Step(nn.Module):
@@ -228,16 +227,17 @@ def pixel_norm(x: Tensor) -> Tensor:
     return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
 
 
-def pairwise_twos(shape: Sequence[int]) -> list[tuple[int, int]]:
-    """Consecutive pairs without overlap: (a, b, c, d) -> [(a, b), (c, d)]."""
-    return list(pairwise(shape))[::2]
-
-
 def pad_to(x: Tensor, multiple: int) -> Tensor:
     """Zeros behind each spatial axis up to the next multiple."""
     # A remainder of a negative size is beyond torch.compile's arithmetic of unknown sizes.
     padding = [v for n in reversed(x.shape[2:]) for v in (0, (n + multiple - 1) // multiple * multiple - n)]
     return F.pad(x, padding) if any(padding) else x
+
+
+def crop_to(x: Tensor, size: Sequence[int]) -> Tensor:
+    """The first ``size`` elements along each spatial axis: what :func:`pad_to` was given."""
+    window: tuple[EllipsisType | slice[None, int, None], ...] = (..., *(slice(n) for n in size))
+    return x[window]
 
 
 def divisor(channels: int, groups: int) -> int:

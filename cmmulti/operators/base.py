@@ -36,11 +36,11 @@ class LinearOperator(ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """A x, shapes already checked."""
+        """``A x``, (B, *domain) -> (B, *range), the shape already checked. Callers use ``operator(x)``."""
 
     @abstractmethod
     def backward(self, y: Tensor) -> Tensor:
-        """A^H y, shapes already checked."""
+        """``A^H y``, (B, *range) -> (B, *domain), the shape already checked. Callers use :meth:`adjoint`."""
 
     closed_form_pinv = False
     """Whether :meth:`pinv` is exact in closed form; otherwise it is conjugate gradient to a tolerance."""
@@ -53,6 +53,11 @@ class LinearOperator(ABC):
         return self.forward(x)
 
     def adjoint(self, y: Tensor) -> Tensor:
+        """``A^H y``, (B, *range) -> (B, *domain).
+
+        Raises:
+            ValueError: y has another shape.
+        """
         self._check(y, self.range, "range")
         return self.backward(y)
 
@@ -78,6 +83,7 @@ class LinearOperator(ABC):
 
     @property
     def H(self) -> LinearOperator:
+        """The adjoint as an operator."""
         return _Adjoint(self)
 
     def __matmul__(self, other: LinearOperator) -> LinearOperator:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -37,9 +38,7 @@ class DDPM(Parameterization):
             raise UserError(f"DDPM clip: expected a number above 0, got {self.clip}")
         if self.prediction not in ("epsilon", "v"):
             raise unknown_name("DDPM prediction", self.prediction, ("epsilon", "v"))
-        if len(self.alphas_cumprod) < 2 or any(
-            not 0 < b < a < 1 for a, b in zip(self.alphas_cumprod, self.alphas_cumprod[1:], strict=False)
-        ):
+        if len(self.alphas_cumprod) < 2 or any(not 0 < b < a < 1 for a, b in pairwise(self.alphas_cumprod)):
             raise UserError("DDPM alphas_cumprod: expected at least two values falling inside (0, 1)")
 
     def coefficients(self, sigma: Tensor) -> Coefficients:

@@ -24,7 +24,7 @@ class EDM(Parameterization):
         return Coefficients(norm.rsqrt(), sd**2 / norm, sigma * sd * norm.rsqrt(), self.to_native(sigma))
 
     def to_native(self, sigma: Tensor) -> Tensor:
-        # The floor keeps the time finite at sigma = 0, where c_out is 0 and the network is not heard.
+        # The floor keeps the time finite at sigma = 0, where c_out is 0 and the network does not count.
         return sigma.clamp_min(1e-8).log() / 4
 
     def to_sigma(self, t: Tensor) -> Tensor:

@@ -54,8 +54,8 @@ class Conditioned:
     ) -> Condition:
         """What the network is told of samples of these classes and contexts, and which of several modalities they are of.
 
-        ``contexts`` (n, tokens, width) are those of :meth:`contexts_for`. A network that hears a guidance weight is always
-        told one: it knows no other way.
+        ``contexts`` (n, tokens, width) are those of :meth:`contexts_for`. A network that takes a guidance weight as
+        an input always gets one: it never learned to do without.
         """
         n, index, first = len(labels), self.config.modality_index, self.config.first_label
         if not self.config.unconditional:
@@ -83,7 +83,7 @@ class Conditioned:
 
     @property
     def can_be_guided(self) -> bool:
-        """Whether a guidance weight means something: to a teacher that knows conditions, or a network that hears it."""
+        """Whether a guidance weight means something: to a teacher that knows conditions, or to a network that takes it."""
         teacher = self.model.role == "teacher" and self.config.unconditional
         return self.config.conditional and (teacher or bool(self.config.network.settings.get("guided")))
 

@@ -116,7 +116,7 @@ class PipelineConfig(BaseModel):
 
     @property
     def plain_guidance(self) -> float | None:
-        """What a network that hears weights is told where none is asked for: of its range the nearest to 1."""
+        """The weight for a network that takes one as an input, where none is asked for: of its range the nearest to 1."""
         return None if self.guidance is None else min(max(1.0, self.guidance[0]), self.guidance[1])
 
     @property

@@ -16,7 +16,7 @@ from cmmulti import registry
 from cmmulti.conditioning import NO_CONDITION
 from cmmulti.config.checking import checked
 from cmmulti.errors import UserError, unknown_name
-from cmmulti.files import read_json, replacing
+from cmmulti.files import read_json, replacing, writing
 from cmmulti.modality import Modality
 from cmmulti.model import Model
 from cmmulti.pipeline.config import FORMAT, WEIGHTS, Piece, PipelineConfig, build_network
@@ -101,16 +101,17 @@ def _former_files(folder: Path) -> set[str]:
 
 
 def write_config(folder: Path, config: PipelineConfig) -> None:
-    """``config.json`` of a model folder, whole or not at all."""
-    try:
-        with replacing(folder / CONFIG) as part:
-            # Left out where nothing is to be told, so that earlier versions, which do not know them, read the model.
-            defaults = {k: f.get_default(call_default_factory=True) for k, f in PipelineConfig.model_fields.items()}
-            plain = {k for k in LATER if getattr(config, k) == defaults[k]}
-            values = config.model_dump(mode="json", exclude=plain)
-            part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{folder / CONFIG}: cannot be written ({error.strerror or error})") from error
+    """Write ``config.json`` of a model folder, whole or not at all.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    # Keys at their defaults are left out, so that earlier versions, which do not know them, read the model.
+    defaults = {k: f.get_default(call_default_factory=True) for k, f in PipelineConfig.model_fields.items()}
+    plain = {k for k in LATER if getattr(config, k) == defaults[k]}
+    values = config.model_dump(mode="json", exclude=plain)
+    with writing(folder / CONFIG) as part:
+        part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def model_folder(model: str | Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -37,14 +37,16 @@ class Outcome:
     seconds: float
     sampler: str
     assignment: Assignment | None = None
-    truth: Item | None = field(default=None)
+    truth: Item | None = None
 
     @property
     def mark(self) -> Any:
+        """The task's constraint, such as a hole; None for samples and for tasks without one."""
         return None if self.assignment is None else self.assignment.mark
 
     @property
     def notes(self) -> list[str]:
+        """What the task has to say about its answer."""
         return [] if self.assignment is None else list(self.assignment.notes)
 
     @cached_property
@@ -87,7 +89,11 @@ class Outcome:
         return shown
 
     def save(self, folder: str | Path, command: str = "", overwrite: bool = False) -> Path:
-        """Write the items, ``results.json``, pictures and ``index.html``; the folder appears whole or not at all."""
+        """Write the items, ``results.json``, pictures and ``index.html``; the folder appears whole or not at all.
+
+        Raises:
+            UserError: the folder cannot be written, or holds files and ``overwrite`` is not set.
+        """
         from cmmulti.pipeline.outcome_folder import write_outcome
 
         return write_outcome(self, Path(folder), command, overwrite)

@@ -45,7 +45,7 @@ class Pipeline(Conditioned):
 
     @classmethod
     def from_pretrained(cls, name_or_folder: str | Path, device: str | torch.device = "cpu") -> Pipeline:
-        """Load a folder written by :meth:`save_pretrained`, or a model shipped under a name.
+        """Load a folder written by :meth:`save_pretrained`, or a model shipped under a name, in evaluation mode.
 
         Raises:
             UserError: nothing of that name or folder; a file is missing, damaged or of another architecture.
@@ -54,10 +54,15 @@ class Pipeline(Conditioned):
         return cls(model.to(device).eval(), modality, config, card)
 
     def save_pretrained(self, folder: str | Path, half: bool = False) -> Path:
-        """Write ``config.json``, ``model.safetensors`` (float16 where ``half``) and the card ``README.md``."""
+        """Write ``config.json``, ``model.safetensors`` (float16 where ``half``) and the card ``README.md``.
+
+        Raises:
+            UserError: the folder cannot be written, or holds files that belong to no model.
+        """
         return write_folder(Path(folder), self.model, self.config, self.card, half)
 
     def to(self, device: str | torch.device) -> Pipeline:
+        """Move the model to a device; returns the pipeline itself."""
         self.model.to(device)
         return self
 
@@ -75,11 +80,16 @@ class Pipeline(Conditioned):
         guidance: float | None = None,
         context: Context | None = None,
     ) -> Samples:
-        """Model tensors (n, C, *spatial) of ``seeds``, in order, in batches; shared out where Accelerate runs several
+        """Model tensors (n, C, *spatial) of ``seeds``, in order, not decoded; shared out where Accelerate runs several
         processes. The samples depend on their seeds alone, not on batch or processes, but for rounding.
 
         Args:
+            levels: decreasing noise levels, such as :meth:`levels` gives. batch: most samples that are made at a time.
             labels: a class, or None, for each seed; by default ``seed mod classes``.
+            sampler, guidance, context: as for :meth:`sample`.
+
+        Raises:
+            UserError: an argument is out of range, or asks for what the model cannot do.
         """
         if batch < 1:
             raise UserError(f"batch: expected at least 1, got {batch}")
@@ -112,12 +122,17 @@ class Pipeline(Conditioned):
         """Generate ``n`` items from seeds ``seed .. seed + n - 1``.
 
         Args:
-            steps: noise levels visited. levels: those levels themselves instead. label: one class for all; a model that
-                knows classes otherwise takes class ``seed mod classes``. sampler: one of ``cmmulti.samplers.named``; by
-                default ``multistep`` for a consistency model and ``heun`` for a teacher. guidance: weight of
-                classifier-free guidance, for teachers and students that hear it. context: for a model that knows contexts,
-                in plain units: ``{"age": 60, "sex": 1}``, an array (tokens, features), or a file of contexts, whose
-                entries take turns as classes do; None is a sample of any context.
+            steps: noise levels visited. levels: in place of ``steps``, the levels themselves, decreasing.
+            label: one class for all; by default a model that knows classes takes class ``seed mod classes``.
+            sampler: one of :data:`cmmulti.samplers.named.SAMPLERS`, with its settings if wanted
+                (``"stochastic-heun:churn=30"``); by default the model's own, else ``heun`` for a teacher and ``multistep``
+                for the others.
+            guidance: weight of classifier-free guidance, for teachers and for students that take it as an input.
+            context: for a model that knows contexts, in plain units: ``{"age": 60, "sex": 1}``, an array
+                (tokens, features), or a file of contexts, whose entries take turns as classes do; None is any context.
+
+        Raises:
+            UserError: an argument is out of range, or asks for what the model cannot do.
         """
         if n < 1:
             raise UserError(f"n: expected at least 1, got {n}")
@@ -164,9 +179,15 @@ class Pipeline(Conditioned):
         """One task on one input, ``samples`` times, from seeds ``seed .. seed + samples - 1``.
 
         Args:
-            source: a file or a loaded item. task: its name; options: its own options, checked by the task.
-            reference: the right answer, for figures only. levels: noise levels in place of the task's own. label, context,
-            guidance: of the item, as for :meth:`sample`.
+            verb: ``edit`` or ``reconstruct``. source: a file or a loaded item; None for a task that needs no input.
+            task: its name in ``modality.tasks``. options: its own, the fields of its ``Options``, which checks them.
+            steps: noise levels visited. levels: in place of ``steps``, the levels themselves, decreasing.
+            reference: the right answer, for figures only.
+            label, context, guidance, sampler: as for :meth:`sample`, but that the sampler is ``multistep`` by default.
+            callback: told the estimate after each evaluation (:class:`~cmmulti.samplers.base.StepInfo`).
+
+        Raises:
+            UserError: no such task, an input or option that does not fit, or what the model cannot do.
         """
         if samples < 1:
             raise UserError(f"samples: expected at least 1, got {samples}")
@@ -211,11 +232,18 @@ class Pipeline(Conditioned):
 
     def sampler(self, name: str | None = None) -> Sampler:
         """The sampler of that name (with its settings, as :func:`~cmmulti.samplers.named.sampler_named` reads them), or the
-        model's own."""
-        found = sampler_named(self.sampler_name(name))
+        model's own.
+
+        Raises:
+            UserError: there is no such sampler or setting, or it is not one for this model.
+        """
+        chosen = self.sampler_name(name)
+        found = sampler_named(chosen)
         if self.model.role != "teacher" and not isinstance(found, Multistep):
             # Its estimate is the end of the trajectory, not its slope: the solver would go astray in silence.
-            raise UserError(f"sampler {name}: for denoising teachers; expected multistep for this {self.model.role} model")
+            raise UserError(
+                f"sampler {chosen}: for denoising teachers; expected multistep for this {self.model.role} model"
+            )
         return found
 
     def sampler_name(self, name: str | None = None) -> str:

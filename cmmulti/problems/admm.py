@@ -34,10 +34,10 @@ class ADMM(Solver):
     def step(self, problem: Problem, step: Step, state: Any) -> StepResult:
         z, u = data_and_dual(problem, step, state, self.strength, self.iterations)
         if step.sigma_next == 0:
-            return StepResult(z, None, None, u)
+            return StepResult(z, state=u)
         u = u * (step.sigma_next / step.sigma) ** 2
         noise = step.randomness.normal(z.shape, z.device)
-        return StepResult(z, z + u + step.sigma_next * self.eta * noise, None, u)
+        return StepResult(z, z + u + step.sigma_next * self.eta * noise, state=u)
 
 
 def data_and_dual(

@@ -57,13 +57,18 @@ class Step(NamedTuple):
 
 
 class StepResult(NamedTuple):
-    """A problem's answer: the corrected estimate; the next noisy tensor (None: the sampler re-noises by its own rule);
-    the level to tell the network next (None: the true one); and the solver's state."""
+    """A problem's answer after one network evaluation.
+
+    Args:
+        x0: the corrected estimate (B, C, *spatial). x_next: the tensor at ``sigma_next``; None: the sampler re-noises by
+            its own rule. sigma_told: the level that the network is told next; None for the true one.
+        state: what the solver wants back at the next step.
+    """
 
     x0: Tensor
-    x_next: Tensor | None
-    sigma_told: float | None
-    state: Any
+    x_next: Tensor | None = None
+    sigma_told: float | None = None
+    state: Any = None
 
 
 @dataclass(frozen=True)
@@ -71,19 +76,25 @@ class Solver(ABC):
     """How a problem is imposed; its fields are its whole configuration. All tensors are in model space."""
 
     needs_gradient: ClassVar[bool] = False
+    """Whether ``step.x0`` must have a gradient to ``step.x``, through the network."""
 
     def begin(
         self, problem: Problem, x: Tensor, levels: Sequence[float], randomness: SampleRandomness
     ) -> tuple[Tensor, Any]:
-        """First noisy tensor and state, given ``x``, the one that the sampler would take. ``randomness`` is a stream of
-        the problem's own: drawing from it leaves the sampler's noise as it is."""
+        """The first noisy tensor and the state, before the first evaluation.
+
+        Args:
+            x: (B, C, *spatial) the tensor at ``levels[0]`` that the sampler would begin with. levels: all that it visits.
+            randomness: a stream of the problem's own: drawing from it leaves the sampler's noise as it is.
+        """
         return x, None
 
     def step(self, problem: Problem, step: Step, state: Any) -> StepResult:
-        return StepResult(step.x0, None, None, state)
+        """The correction after each evaluation; ``step.x0`` is inside the valid range, its padding known."""
+        return StepResult(step.x0, state=state)
 
     def finish(self, problem: Problem, x0: Tensor, state: Any) -> Tensor:
-        """The answer, given the last corrected estimate."""
+        """The answer (B, C, *spatial), given the last corrected estimate ``x0``."""
         return x0
 
 
@@ -149,6 +160,10 @@ class Problem:
             where, value = self.padding
             x0 = x0.masked_fill(where.to(x0.device), value)
         return x0
+
+    def projected(self, x0: Tensor) -> Tensor:
+        """The point nearest to ``x0`` that agrees with exact measurements: ``x0 + A^+ (y - A x0)``."""
+        return x0 + self.operator.pinv(self.measurements(x0) - self.operator(x0))
 
     def measurements(self, like: Tensor) -> Tensor:
         """y on the device of ``like``."""

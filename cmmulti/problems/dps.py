@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from cmmulti.model import expand
 from cmmulti.problems.base import Problem, Solver, Step, StepResult
 
 
@@ -38,5 +39,4 @@ class DPS(Solver):
         curvature = image.abs().square().flatten(1).sum(1)
         curvature = curvature + (problem.noise / step.sigma) ** 2 * direction.square().flatten(1).sum(1)
         rate = along.flatten(1).sum(1) / curvature.clamp_min(torch.finfo(curvature.dtype).tiny)
-        rate = rate.view(-1, *[1] * (x0.dim() - 1))
-        return StepResult(problem.admissible(x0 - self.strength * rate * direction), None, None, state)
+        return StepResult(problem.admissible(x0 - self.strength * expand(rate, x0) * direction), state=state)

@@ -31,15 +31,13 @@ class NoisyReplacement(Solver):
     def step(self, problem: Problem, step: Step, state: Any) -> StepResult:
         x_next = renoised(step, step.x0, self.eta)
         if x_next is None:
-            return StepResult(step.x0, None, None, state)
+            return StepResult(step.x0, state=state)
         operator = problem.operator
         noise = step.randomness.normal(x_next.shape, x_next.device)
         present = noise_in_model_space(problem, noise)
         fresh = noise_beside(problem, noise, step.sigma_next, present)
         x_next = x_next + operator.pinv(problem.measurements(x_next) + operator(fresh - x_next))
-        return StepResult(step.x0, x_next, None, state)
+        return StepResult(step.x0, x_next, state=state)
 
     def finish(self, problem: Problem, x0: Tensor, state: Any) -> Tensor:
-        if problem.noise > 0:
-            return x0
-        return x0 + problem.operator.pinv(problem.measurements(x0) - problem.operator(x0))
+        return x0 if problem.noise > 0 else problem.projected(x0)

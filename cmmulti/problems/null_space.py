@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cmmulti.model import expand
 from cmmulti.problems.base import Problem, Solver, Step, StepResult
 
 
@@ -29,19 +30,17 @@ class NullSpace(Solver):
         operator, x0 = problem.operator, step.x0
         measured = operator.pinv(problem.measurements(x0) - operator(x0))
         if problem.noise == 0:
-            return StepResult(problem.admissible(x0 + measured), None, None, state)
+            return StepResult(problem.admissible(x0 + measured), state=state)
         if step.sigma_next == 0:
-            return StepResult(x0, None, None, state)
+            return StepResult(x0, state=state)
         noise = step.randomness.normal(x0.shape, x0.device)
         std = noise_in_model_space(problem, noise)
         share = (step.sigma_next / std).clamp_max(1)
         x0 = problem.admissible(x0 + share * measured)
-        return StepResult(x0, x0 + noise_beside(problem, noise, step.sigma_next, share * std), None, state)
+        return StepResult(x0, x0 + noise_beside(problem, noise, step.sigma_next, share * std), state=state)
 
     def finish(self, problem: Problem, x0: Tensor, state: Any) -> Tensor:
-        if problem.noise > 0:
-            return x0
-        return x0 + problem.operator.pinv(problem.measurements(x0) - problem.operator(x0))
+        return x0 if problem.noise > 0 else problem.projected(x0)
 
 
 def noise_in_model_space(problem: Problem, probe: Tensor) -> Tensor:
@@ -53,7 +52,7 @@ def noise_in_model_space(problem: Problem, probe: Tensor) -> Tensor:
     back = problem.operator.adjoint(image)
     size = _norm(image)
     length = torch.where(size > 0, _norm(back) / size, 1.0)
-    return (problem.noise / length).view(-1, *[1] * (probe.dim() - 1)).to(probe)
+    return expand(problem.noise / length, probe).to(probe)
 
 
 def noise_beside(problem: Problem, noise: Tensor, sigma: float, present: Tensor) -> Tensor:

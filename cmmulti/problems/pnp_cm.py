@@ -46,7 +46,7 @@ class PnPCM(Solver):
         z, u = data_and_dual(problem, step, state.dual, self.strength, self.iterations)
         number = state.number + 1
         if step.sigma_next == 0:
-            return StepResult(z, None, None, _State(u, z, number))
+            return StepResult(z, state=_State(u, z, number))
         u = u * (step.sigma_next / step.sigma) ** 2
         ahead = z if state.last is None else z + self.momentum / number * (z - state.last)
         x_next = ahead + u + step.sigma_next * step.randomness.normal(z.shape, z.device)

@@ -34,7 +34,7 @@ class ProximalCG(Solver):
 
     def step(self, problem: Problem, step: Step, state: Any) -> StepResult:
         x0 = problem.admissible(proximal(problem, step.x0, step.sigma, self.strength, self.iterations))
-        return StepResult(x0, renoised(step, x0, self.eta), None, state)
+        return StepResult(x0, renoised(step, x0, self.eta), state=state)
 
 
 def proximal(problem: Problem, centre: Tensor, sigma: float, strength: float, iterations: int) -> Tensor:

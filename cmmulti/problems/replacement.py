@@ -19,13 +19,8 @@ class Replacement(Solver):
     """
 
     def step(self, problem: Problem, step: Step, state: Any) -> StepResult:
-        return StepResult(self.replaced(problem, step.x0), None, None, state)
+        return StepResult(problem.projected(step.x0), state=state)
 
     def finish(self, problem: Problem, x0: Tensor, state: Any) -> Tensor:
         # Once more: clamping to the valid range has moved the estimate since.
-        return self.replaced(problem, x0)
-
-    @staticmethod
-    def replaced(problem: Problem, x0: Tensor) -> Tensor:
-        operator = problem.operator
-        return x0 + operator.pinv(problem.measurements(x0) - operator(x0))
+        return problem.projected(x0)

@@ -77,7 +77,7 @@ def check_replaceable(page: Path) -> None:
     """
     try:
         if page.exists() and GENERATOR not in page.read_text(encoding="utf-8", errors="replace")[:4096]:
-            raise UserError(f"{page}: is another page, which would be lost; move it away first")
+            raise UserError(f"{page}: was not made by cmmulti and would be lost; move it away first")
     except OSError as error:
         raise UserError(f"{page}: cannot be read ({error.strerror or error})") from error
 

@@ -38,7 +38,7 @@ def _inside(path: str) -> str:
     return path
 
 
-Figure = Annotated[float | None, BeforeValidator(_finite)]
+Number = Annotated[float | None, BeforeValidator(_finite)]
 """A number, or null where it is not finite or not defined."""
 
 InnerPath = Annotated[str, AfterValidator(_inside)]
@@ -75,7 +75,7 @@ class Table(_Record):
 
     caption: str = ""
     columns: list[str]
-    rows: list[list[Figure | str]]
+    rows: list[list[Number | str]]
 
 
 class RowRecord(_Record):
@@ -115,6 +115,8 @@ class Results(_Record):
         metrics: figures by name; baselines: the same for each simpler answer.
         outputs: the results alone, in seed order. together: files that several results were summed up in, such as their
             mean. measurement: the file of a simulated measurement.
+        levels: the noise levels themselves, decreasing. sampler: its name. device: that of the model, such as ``cuda:0``.
+        version: of cmmulti.
         notes: what a reader must know before trusting the figures. details: further facts of the command.
         sections: what the page shows. parts: result folders inside this one, whose pages it embeds.
     """
@@ -125,8 +127,8 @@ class Results(_Record):
     steps: int | None = None
     nfe: int | None = None
     seconds: float | None = None
-    metrics: dict[str, Figure] = Field(default_factory=dict)
-    baselines: dict[str, dict[str, Figure]] = Field(default_factory=dict)
+    metrics: dict[str, Number] = Field(default_factory=dict)
+    baselines: dict[str, dict[str, Number]] = Field(default_factory=dict)
     outputs: list[Output] = Field(default_factory=list)
     together: list[InnerPath] = Field(default_factory=list)
     measurement: InnerPath | None = None

@@ -81,7 +81,12 @@ class Sampler(ABC):
 
 @dataclass
 class Walk:
-    """One run of a sampler: what stays the same from step to step, the solver's state, and the guarded evaluation."""
+    """One run of a sampler: what stays the same from step to step, and the evaluation that a problem corrects.
+
+    Args:
+        levels: decreasing sigmas. state: what the problem's solver returned last.
+        told: the level that the problem wants the network to be told at the next evaluation; None for the true one.
+    """
 
     model: Model
     levels: list[float]
@@ -100,7 +105,7 @@ class Walk:
             if gradient:
                 x = x.detach().requires_grad_()
             x0 = self.model.endpoint(x, told, self.condition)
-            result = StepResult(x0, None, None, self.state)
+            result = StepResult(x0, state=self.state)
             if self.problem is not None:
                 step = Step(x, sigma, sigma_next, x0, self.model, self.condition, self.randomness)
                 result = self.problem.step(step, self.state)

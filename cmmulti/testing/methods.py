@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 
 import torch
 from pydantic import ValidationError
@@ -225,7 +226,7 @@ def says_what_it_is(method: Method) -> None:
     ready, model, _ = prepared(method)
     ranges = sorted((e.sigma_low, e.sigma_high) for e in ready.exported(model))
     fail_unless(len(ranges) == method.networks, f"{len(ranges)} networks are exported, networks says {method.networks}")
-    joined = all(a[1] == b[0] for a, b in zip(ranges, ranges[1:], strict=False))
+    joined = all(a[1] == b[0] for a, b in pairwise(ranges))
     covers = ranges[0][0] <= model.sigma_boundary and ranges[-1][1] == model.sigma_max
     fail_unless(joined and covers, f"exported ranges {ranges} do not cover [{model.sigma_boundary}, {model.sigma_max}]")
     try:

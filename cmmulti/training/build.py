@@ -220,8 +220,8 @@ def frozen_teacher(config: RunConfig, source: Pipeline) -> Model:
     if source.config.guidance is not None:
         low, high = source.config.guidance
         raise UserError(
-            f"{config.teacher or config.init}: a network that is told a guidance weight, {low:g} to {high:g}; "
-            "expected a teacher that hears none"
+            f"{config.teacher or config.init}: a network with a guidance weight of {low:g} to {high:g} as an input; "
+            "expected a teacher without"
         )
     return teacher.eval().requires_grad_(False)
 

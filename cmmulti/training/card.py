@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import yaml
 
@@ -33,20 +34,11 @@ def model_card(
 ) -> str:
     """Markdown with a YAML head: what the model is, what it was trained on and by whose leave, how, and what it is not for.
 
-    ``joint``: names of other modalities that the same network has learned.
-
-    The words of the head are those of Hugging Face's cards; a licence nobody stated is ``other`` there.
+    Args:
+        config: resolved, of the modality that the card is about. step: optimiser steps done. profile: the average exported.
+        name: of the model. seconds: of training; 0 where that is not known.
+        joint: names of other modalities that the same network has learned.
     """
-    head = {
-        "library_name": "cmmulti",
-        "license": record.licence.lower() or "other",
-        "datasets": [config.data.name],
-        "tags": [
-            "consistency-models" if model.role != "teacher" else "diffusion",
-            config.modality.name,
-            config.method.name,
-        ],
-    }
     kind = load("methods", config.method.name)
     paper = getattr(kind, "paper", "")
     steps = min(kind(kind.Settings(**config.method.settings)).sampling_levels(config.sigma_max), default=None)
@@ -74,7 +66,7 @@ def model_card(
     }
     table = "\n".join(f"| {k} | {str(v).replace('|', '/')} |" for k, v in rows.items())
     return (
-        f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n# {name}\n\n"
+        f"---\n{yaml.safe_dump(_head(config, record, model), sort_keys=False)}---\n# {name}\n\n"
         f"This is {what[model.role]} for {config.modality.name}, trained by `cmmulti train`.\n\n"
         f"| | |\n| --- | --- |\n{table}\n\n"
         f"Use: `cmmulti sample FOLDER --n 16 --steps {steps} --seed 0 --out DIR`.\n\n"
@@ -82,6 +74,20 @@ def model_card(
         f"{_licence(config.data.name, record)}\n\n"
         "Research use. Not a medical device, and not a source of evidence about any person.\n"
     )
+
+
+def _head(config: RunConfig, record: RunRecord, model: Model) -> dict[str, Any]:
+    """Fields of Hugging Face's cards; a licence that nobody stated is ``other`` there."""
+    return {
+        "library_name": "cmmulti",
+        "license": record.licence.lower() or "other",
+        "datasets": [config.data.name],
+        "tags": [
+            "consistency-models" if model.role != "teacher" else "diffusion",
+            config.modality.name,
+            config.method.name,
+        ],
+    }
 
 
 def told_of(scale: ContextScale) -> str:

@@ -74,7 +74,7 @@ def with_width(config: RunConfig, contexts: Contexts | None) -> RunConfig:
         UserError: the network has no such setting, or another value is there.
     """
     name, settings = config.network.name, config.network.settings
-    # A translated network says what it hears in the settings of the one inside.
+    # The inputs of a translated network are settings of the one inside.
     inner = settings["network"].get("settings", {}) if name == "translated" else settings
     given = int(inner.get("context_width", 0) or 0)
     if contexts is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,21 +75,12 @@ def export(
     settings = pipeline_config(config, method, share, classes, record.context)
     settings = settings.model_copy(update={"name": out.resolve().name})
     model = settings.build_model()
-    chosen = profile or config.ema.export or "raw"
     try:
-        if sigma_rel is None and chosen != "raw" and chosen not in state["ema"]:
-            raise UserError(f"{run}: no average called {chosen!r}; expected one of {', '.join([*state['ema'], 'raw'])}")
-        network = {k.removeprefix("network."): v for k, v in state["model"].items() if k.startswith("network.")}
-        model.network.load_state_dict(network)
-        if sigma_rel is not None:
-            names = [name for name, _ in model.network.named_parameters()]
-            average, chosen = snapshots.reconstruct(run, config, state["step"], names, state["ema"], sigma_rel)
-            say(f"{out}: average {chosen}")
-            fill(model, average)
-        elif chosen != "raw":
-            fill(model, state["ema"][chosen])
+        chosen = _restore(model, run, config, state, profile, sigma_rel)
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: checkpoint of another architecture than {run / CONFIG} ({error})") from error
+    if sigma_rel is not None:
+        say(f"{out}: average {chosen}")
     for name, tensor in model.network.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
             raise UserError(f"{path}: {name} of {chosen} holds NaN or infinity; nothing was exported")
@@ -103,6 +95,24 @@ def export(
     pipeline = Pipeline(model.eval(), share.modality, settings, card)
     pipeline.save_pretrained(out, half)
     return pipeline
+
+
+def _restore(
+    model: Model, run: Path, config: RunConfig, state: Mapping[str, Any], profile: str | None, sigma_rel: float | None
+) -> str:
+    """Fill a fresh ``model`` with the average of a checkpoint's ``state`` that is asked for; returns what it is called."""
+    chosen = profile or config.ema.export or "raw"
+    if sigma_rel is None and chosen != "raw" and chosen not in state["ema"]:
+        raise UserError(f"{run}: no average called {chosen!r}; expected one of {', '.join([*state['ema'], 'raw'])}")
+    network = {k.removeprefix("network."): v for k, v in state["model"].items() if k.startswith("network.")}
+    model.network.load_state_dict(network)
+    if sigma_rel is not None:
+        names = [name for name, _ in model.network.named_parameters()]
+        average, chosen = snapshots.reconstruct(run, config, state["step"], names, state["ema"], sigma_rel)
+        fill(model, average)
+    elif chosen != "raw":
+        fill(model, state["ema"][chosen])
+    return chosen
 
 
 def share_called(config: RunConfig, name: str | None) -> Share:
@@ -144,13 +154,16 @@ def assembled(
 
 def seconds_of(run: Path, step: int) -> float:
     """Training time up to ``step`` as the log has it, 0 where there is no log."""
-    path = run / LOG
-    rows = [row for row in read(path) if row["step"] <= step] if path.is_file() else []
+    rows = [row for row in read(run / LOG) if row["step"] <= step]
     return rows[-1].get("seconds", 0.0) if rows else 0.0
 
 
 def read_run(run: Path) -> tuple[RunConfig, RunRecord]:
-    """The resolved config and the record of a run's folder."""
+    """The resolved config and the record of a run's folder.
+
+    Raises:
+        UserError: it is not the folder of a run, or its config is damaged.
+    """
     if not (run / CONFIG).is_file():
         raise UserError(f"{run}: expected the folder of a run, with {CONFIG} in it")
     return resolve(read_yaml(run / CONFIG), str(run / CONFIG)), read_record(run)

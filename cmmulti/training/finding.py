@@ -43,7 +43,7 @@ class Finding(NamedTuple):
     advice: str
 
 
-def told(row: Row, column: str, default: float) -> float:
+def value_of(row: Row, column: str, default: float) -> float:
     """A figure of a row; ``default`` where it was not told (nan)."""
     value = row.get(column, math.nan)
     return default if math.isnan(value) else value

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import median
+from typing import NamedTuple
 
 from cmmulti.training.callbacks.log_file import NONFINITE, RANGES
-from cmmulti.training.finding import Facts, Finding, Row, told
+from cmmulti.training.finding import Facts, Finding, Row, value_of
 from cmmulti.training.health_samples import average, further_off, samples
 
 WORSE = 2.5
@@ -56,11 +57,11 @@ def _nonfinite(log: Sequence[Row], facts: Facts) -> list[Finding]:
     advice = "Start again with a lower optimizer.learning_rate or trainer.clip"
     if facts.precision != "32-true":
         advice += ", or with trainer.precision 32-true"
-    counted = sum(told(row, "nonfinite", 0.0) for row in log)
+    counted = sum(value_of(row, "nonfinite", 0.0) for row in log)
     if counted:
         if counted <= RARE * _step(log, []) and counted <= facts.nonfinite / 2:
             return []
-        by_range = {r: sum(told(row, c, 0.0) for row in log) for r, c in zip(RANGES, NONFINITE, strict=True)}
+        by_range = {r: sum(value_of(row, c, 0.0) for row in log) for r, c in zip(RANGES, NONFINITE, strict=True)}
         worst = max(by_range, key=by_range.__getitem__)
         share = by_range[worst] / counted
         what = f"{counted:.0f} of {_step(log, [])} steps had no finite gradient and were left out"
@@ -83,18 +84,13 @@ def _worse(log: Sequence[Row], validation: Sequence[Row], facts: Facts) -> list[
     if len(validation) < 2:
         return _loss_grew(log)
     limit = TEACHER_WORSE if facts.role == "teacher" else WORSE
-    growth, last = {}, validation[-1]
-    for name in RANGES:
-        earlier = [row[c] for row in validation[:-1] if math.isfinite(told(row, c := f"error_{name}", math.nan))]
-        now = told(last, f"error_{name}", math.nan)
-        if earlier and not math.isnan(now):
-            growth[name] = (max(now, 1e-12), max(min(earlier), 1e-12))
-    bad = {n: v for n, v in growth.items() if v[0] > limit * v[1] or v[0] > max(HOPELESS, v[1])}
+    growth = _growth(validation)
+    bad = {n: v for n, v in growth.items() if v.now > limit * v.best or v.now > max(HOPELESS, v.best)}
     if facts.staged:
-        bad = {n: v for n, v in bad.items() if math.isinf(v[0])}
-    overall = math.exp(sum(math.log(v[0] / v[1]) for v in growth.values()) / max(len(growth), 1))
+        bad = {n: v for n, v in bad.items() if math.isinf(v.now)}
+    overall = math.exp(sum(math.log(v.times) for v in growth.values()) / max(len(growth), 1))
     if facts.taught and not facts.staged and math.isfinite(overall) and (overall > WORSE_OVERALL or len(bad) > 1):
-        worst = max(growth, key=lambda n: growth[n][0] / growth[n][1])
+        worst = max(growth, key=lambda n: growth[n].times)
         now, best = growth[worst]
         return [
             Finding(
@@ -106,7 +102,7 @@ def _worse(log: Sequence[Row], validation: Sequence[Row], facts: Facts) -> list[
         ]
     if not bad:
         return []
-    worst = max(bad, key=lambda n: bad[n][0] / bad[n][1])
+    worst = max(bad, key=lambda n: bad[n].times)
     now, best = bad[worst]
     at = f"at noise levels {_words(worst)}"
     if math.isinf(overall) or len(bad) > max(1, len(growth) // 2):
@@ -117,7 +113,7 @@ def _worse(log: Sequence[Row], validation: Sequence[Row], facts: Facts) -> list[
                 "Start again with a lower optimizer.learning_rate, a warm-up (optimizer.warmup_steps) or trainer.clip",
             )
         ]
-    others = [v[0] / v[1] for n, v in growth.items() if n not in bad]
+    others = [v.times for n, v in growth.items() if n not in bad]
     drawn = facts.named("p_mean", "p_std")
     more = f"a method that draws that level more often ({drawn}), or with " if drawn else ""
     return [
@@ -129,14 +125,37 @@ def _worse(log: Sequence[Row], validation: Sequence[Row], facts: Facts) -> list[
     ]
 
 
+class _Growth(NamedTuple):
+    """A held-out error now, and the least of it before, both above 0."""
+
+    now: float
+    best: float
+
+    @property
+    def times(self) -> float:
+        return self.now / self.best
+
+
+def _growth(validation: Sequence[Row]) -> dict[str, _Growth]:
+    """By range of the noise level, where the last row and one before it tell an error."""
+    found = {}
+    for name in RANGES:
+        column = f"error_{name}"
+        earlier = [row[column] for row in validation[:-1] if math.isfinite(value_of(row, column, math.nan))]
+        now = value_of(validation[-1], column, math.nan)
+        if earlier and not math.isnan(now):
+            found[name] = _Growth(max(now, 1e-12), max(min(earlier), 1e-12))
+    return found
+
+
 def _loss_grew(log: Sequence[Row]) -> list[Finding]:
     """Of the stage that the log ends in, where rows tell it."""
     if log and "tangent_norm" in log[-1]:
         return []  # the target is made of the network's own derivative: its loss may rise while samples get better
     keys = [k for k in ("stage", "levels") if log and k in log[-1]]
     rows = [row for row in log if all(row.get(k) == log[-1][k] for k in keys)]
-    losses = [row["loss"] for row in rows if math.isfinite(told(row, "loss", math.nan))]
-    norms = [row["grad_norm"] for row in rows if math.isfinite(told(row, "grad_norm", math.nan))]
+    losses = [row["loss"] for row in rows if math.isfinite(value_of(row, "loss", math.nan))]
+    norms = [row["grad_norm"] for row in rows if math.isfinite(value_of(row, "grad_norm", math.nan))]
     if len(losses) < 2 * SMOOTHED or len(norms) < 2 * SMOOTHED:
         return []
     smooth = [median(losses[i : i + SMOOTHED]) for i in range(len(losses) - SMOOTHED + 1)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from cmmulti.training.finding import Facts, Finding, Row, told
+from cmmulti.training.finding import Facts, Finding, Row, value_of
 
 NOISY = 0.15
 """Samples that are rougher than the items by this share of the way to white noise. Trained models of pictures, sound and
@@ -23,7 +23,7 @@ EMA_WORSE = 1.1
 def samples(validation: Sequence[Row], facts: Facts) -> list[Finding]:
     """Noise before collapse: a network that knows nothing yet answers faint noise, which has no spread either."""
     row, step = validation[-1], int(validation[-1]["step"])
-    noise, spread = told(row, "noise", math.nan), told(row, "spread", math.nan)
+    noise, spread = value_of(row, "noise", math.nan), value_of(row, "spread", math.nan)
     if facts.staged and step < facts.max_steps:
         return []
     early = step < facts.max_steps / 3
@@ -36,7 +36,7 @@ def samples(validation: Sequence[Row], facts: Facts) -> list[Finding]:
             )
         ]
     if noise > NOISY:
-        least = min(validation, key=lambda earlier: told(earlier, "noise", math.inf))
+        least = min(validation, key=lambda earlier: value_of(earlier, "noise", math.inf))
         what = f"samples at step {step} are {noise:.0%} of the way from held-out items to white noise"
         if noise > least["noise"] + NOISY:
             advice = (
@@ -65,7 +65,7 @@ def samples(validation: Sequence[Row], facts: Facts) -> list[Finding]:
 
 def further_off(validation: Sequence[Row], facts: Facts) -> list[Finding]:
     """Samples that have left the items again, while error, noise and spread are well."""
-    rows = [row for row in validation if math.isfinite(told(row, "distance", math.nan))]
+    rows = [row for row in validation if math.isfinite(value_of(row, "distance", math.nan))]
     if facts.staged or not rows or rows[-1] is not validation[-1]:
         return []
     best = min(rows, key=lambda row: row["distance"])
@@ -84,7 +84,7 @@ def further_off(validation: Sequence[Row], facts: Facts) -> list[Finding]:
 
 
 def average(row: Row, facts: Facts) -> list[Finding]:
-    error, raw = told(row, "error", math.nan), told(row, "raw_error", math.nan)
+    error, raw = value_of(row, "error", math.nan), value_of(row, "raw_error", math.nan)
     if not error > EMA_WORSE * raw:
         return []
     return [

@@ -57,8 +57,8 @@ def with_network_of(config: RunConfig, init: Pipeline, form: Parameterization) -
 def copy_weights(source: Pipeline, model: Model, config: RunConfig) -> None:
     """Start ``model`` from the weights of ``source``.
 
-    A second time or a guidance weight that only the new network hears starts unheard, so that a student begins as what it
-    was made from.
+    A second time or a guidance weight that only the new network takes is without effect at first, so that a student begins
+    as what it was made from.
 
     Raises:
         UserError: the networks differ otherwise, or mean another function by the same weights.

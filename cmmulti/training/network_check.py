@@ -19,13 +19,15 @@ def check_network(
     context: ContextScale | None = None,
     differentiates: bool = False,
 ) -> None:
-    """One evaluation on silence, so that a network that cannot take these tensors is refused before the run begins.
+    """One evaluation on zeros, so that a network that cannot take these tensors is refused before the run begins.
 
-    ``guided``: it must also hear a guidance weight; ``context``: and contexts of this shape; ``differentiates``: and have a
-    derivative in its time.
+    Args:
+        modality: whose tensors it must take. guided: whether it must take a guidance weight as an input, too.
+        context: the shape of the contexts that it must make use of; None for none.
+        differentiates: whether it must have a derivative in its time.
 
     Raises:
-        UserError: naming the shape and the network's own complaint.
+        UserError: naming the shape and the network's own complaint, or what it makes no use of.
     """
     if differentiates and any(getattr(module, "whole_times", False) for module in model.network.modules()):
         raise UserError(
@@ -49,11 +51,11 @@ def check_network(
     # A fresh network answers 0 to everything; whether it hears the weight shows in what its answer is made of.
     if weight is not None and not _heard(y, weight):
         raise UserError(
-            "network: does not hear the guidance weight that this method tells; set network.guided = true (in place of "
+            "network: does not take the guidance weight of this method as an input; set network.guided = true (in place of "
             "network: {name: init}, beside the settings of that network)"
         )
     if said is not None and not _heard(y, said):
-        raise UserError("network: does not hear the contexts of data.context; give it attention (network.attention)")
+        raise UserError("network: makes no use of the contexts of data.context; give it attention (network.attention)")
 
 
 def _heard(y: Tensor, told: Tensor) -> bool:

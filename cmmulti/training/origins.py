@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 
-import yaml
 from pydantic import BaseModel
 
 from cmmulti.pipeline import Pipeline
+from cmmulti.pipeline.card import head_of
 from cmmulti.pipeline.folder import model_folder
 
 
@@ -33,10 +33,5 @@ def origin_of(name: str, pipeline: Pipeline) -> Origin:
 
 def stated_licence(card: str) -> str:
     """The ``license`` in the YAML head of a model card, empty where it states none."""
-    parts = card.split("---\n", 2)
-    try:
-        head = yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0].strip() else None
-    except yaml.YAMLError:
-        return ""
-    told = head.get("license") if isinstance(head, dict) else None
+    told = head_of(card).get("license")
     return told if isinstance(told, str) and told != "other" else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ from cmmulti.samplers.ode import Euler
 from cmmulti.training.callbacks.log_file import EDGES, RANGES
 from cmmulti.training.data import Examples
 
-LEVELS = (0.05, *(math.sqrt(a * b) for a, b in zip(EDGES, EDGES[1:], strict=False)), 20.0)
+LEVELS = (0.05, *(math.sqrt(a * b) for a, b in pairwise(EDGES)), 20.0)
 """The noise level that stands for each bin of the log."""
 TEACHER_STEPS, TEACHER_SAMPLES = 8, 16
 """A denoiser's single estimate is a mean, not a sample: it walks this many Euler steps, for fewer samples."""
@@ -29,7 +30,7 @@ ROUGHEST = 0.9
 
 class HeldOut(NamedTuple):
     """Clean items ``x`` (n, C, *spatial) in model space, their ``label`` (n,), noise (n, C, *spatial) for each, and their
-    ``context`` (n, tokens, width) where they have any; ``guidance``, the weight that a network which hears one is told."""
+    ``context`` (n, tokens, width) where they have any; ``guidance``, the weight for a network that takes one."""
 
     x: Tensor
     label: Tensor

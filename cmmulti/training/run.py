@@ -7,15 +7,16 @@ import platform
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.strategies import Strategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from cmmulti.config import RunConfig
 from cmmulti.errors import UserError
+from cmmulti.report.results import package_version
 from cmmulti.threads import threads
 from cmmulti.training import folder
 from cmmulti.training.build import Parts, build, order_of, parameter_count, pipeline_config
@@ -47,7 +48,8 @@ def train(config: RunConfig, out: Path, resume: bool = False, command: str = "")
 
     Raises:
         UserError: ``out`` holds another run, is being trained in or cannot be written; the data or the config does not
-            fit; the loss is no longer finite. SystemExit: the run was told to end (SIGTERM).
+            fit; more gradients than ``trainer.nonfinite`` allows are not finite.
+        SystemExit: the run was told to end (SIGTERM).
     """
     with threads(config.trainer.threads):
         return _trained(config, out, resume, command)
@@ -73,25 +75,7 @@ def _trained(config: RunConfig, out: Path, resume: bool, command: str) -> Traini
         # Compiled dropout would draw in its own way, and a pair's two graphs need not agree on it.
         module.model.network.compile(options={"fallback_random": True})
     with quiet(), torch.random.fork_rng(devices=[]), _told(module), contextlib.ExitStack() as held:
-        trainer = Trainer(
-            accelerator=config.trainer.accelerator,
-            devices=config.trainer.devices,
-            num_nodes=config.trainer.nodes,
-            strategy=strategy,
-            precision=config.trainer.precision,
-            max_steps=config.trainer.max_steps - begin.step,
-            max_epochs=1,
-            accumulate_grad_batches=config.trainer.accumulate,
-            callbacks=list(_callbacks(parts, begin, data, out)),
-            # What this package does itself, or not at all:
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            num_sanity_val_steps=0,
-            limit_val_batches=0,
-        )
+        trainer = _trainer(config, strategy, begin.step, _callbacks(parts, begin, data, out))
         if first_process():
             held.enter_context(folder.alone(out))
             folder.begin(out, config, record_of(parts, command))
@@ -122,6 +106,29 @@ def _told(module: TrainingModule) -> Iterator[None]:
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
         raise
+
+
+def _trainer(config: RunConfig, strategy: Strategy | str, step: int, callbacks: Sequence[Callback]) -> Trainer:
+    """Lightning's trainer for the steps from ``step`` on."""
+    return Trainer(
+        accelerator=config.trainer.accelerator,
+        devices=config.trainer.devices,
+        num_nodes=config.trainer.nodes,
+        strategy=strategy,
+        precision=config.trainer.precision,
+        max_steps=config.trainer.max_steps - step,
+        max_epochs=1,
+        accumulate_grad_batches=config.trainer.accumulate,
+        callbacks=list(callbacks),
+        # What this package does itself, or not at all:
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+    )
 
 
 def _callbacks(parts: Parts, begin: Begin, data: RunData, out: Path) -> Sequence[Callback]:
@@ -168,7 +175,7 @@ def record_of(parts: Parts, command: str) -> folder.RunRecord:
         joint_classes={part.name: parts.classes[part.name] for part in parts.shares[1:]},
         examples=len(parts.examples),
         parameters=parameter_count(parts.model),
-        version=version("cmmulti"),
+        version=package_version(),
         licence=parts.examples.source.licence,
         attribution=parts.examples.source.attribution,
         context=parts.scale,

@@ -6,10 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from modalities.audio.clip import Clip
-from modalities.audio.extrapolation import Floats, extrapolated
-
-Span = tuple[int, int]
+from modalities.audio.clip import Clip, Floats, Span
+from modalities.audio.extrapolation import extrapolated
 
 
 def of(clip: Clip, spans: Sequence[Span]) -> dict[str, Callable[[], Clip]]:
@@ -22,6 +20,7 @@ def of(clip: Clip, spans: Sequence[Span]) -> dict[str, Callable[[], Clip]]:
 
 
 def silence(clip: Clip, spans: Sequence[Span]) -> Clip:
+    """The clip with zeros in its holes."""
     return clip.with_spans(spans, (np.zeros((end - start, clip.channels)) for start, end in spans))
 
 
@@ -40,6 +39,7 @@ def repetition(clip: Clip, spans: Sequence[Span]) -> Clip:
 
 
 def autoregression(clip: Clip, spans: Sequence[Span]) -> Clip:
+    """Each channel predicted from both sides of its holes."""
     channels: list[Floats] = [extrapolated(c, spans, clip.rate) for c in clip.floats().T]
     values = np.stack(channels, 1)
     return clip.with_spans(spans, (values[start:end] for start, end in spans))

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 Samples = NDArray[Any]
 """(frames, channels) int16, int32, float32 or float64."""
+Floats = NDArray[np.float64]
+Span = tuple[int, int]
+"""A part ``[start, end)`` of a clip, such as a hole, in samples."""
 
 BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 """Bits per sample of the integer subtypes."""
@@ -62,11 +65,11 @@ class Clip:
         """For messages."""
         return "clip" if self.path is None else str(self.path)
 
-    def floats(self) -> NDArray[np.float64]:
+    def floats(self) -> Floats:
         """(frames, channels) with full scale at 1."""
         return self.samples.astype(np.float64) / full_scale(self.samples.dtype)
 
-    def mid(self) -> NDArray[np.float64]:
+    def mid(self) -> Floats:
         """(frames,): the mean of the channels."""
         return self.floats().mean(1)
 
@@ -74,7 +77,7 @@ class Clip:
         """The part ``[start, end)`` in samples; it shares the clip's memory."""
         return replace(self, samples=self.samples[start:end])
 
-    def with_spans(self, spans: Sequence[tuple[int, int]], values: Iterable[NDArray[np.float64]]) -> Clip:
+    def with_spans(self, spans: Sequence[Span], values: Iterable[Floats]) -> Clip:
         """A copy in which samples ``[start, end)`` of each span are its values (frames, channels).
 
         They are rounded to the clip's own numbers.
@@ -90,7 +93,7 @@ def full_scale(dtype: np.dtype[Any]) -> float:
     return float(-np.iinfo(dtype).min) if np.issubdtype(dtype, np.integer) else 1.0
 
 
-def stored(values: NDArray[np.float64], dtype: np.dtype[Any], depth: int | None) -> Samples:
+def stored(values: Floats, dtype: np.dtype[Any], depth: int | None) -> Samples:
     """Floats with full scale at 1 as samples of ``dtype``, rounded to ``depth`` bits and clipped; None for floats."""
     if depth is None:
         return values.astype(dtype)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import torch
 
 from cmmulti.conditioning import NULL_LABEL
 from cmmulti.config.checking import checked
-from cmmulti.errors import UserError, unknown_name
+from cmmulti.errors import unknown_name
 from cmmulti.modality import DataSource, Split, TrainingSet
 from modalities.audio.settings import AudioSettings
 
@@ -34,15 +31,8 @@ def _labelled(source: DataSource, split: Split, settings: AudioSettings) -> Trai
 
     if source.name == "fsdd":
         digits = checked(SpokenDigitsOptions, source.options, "data.options")
-        return SpokenDigits(_root(source) / "fsdd" / "fsdd.npz", split, settings, digits)
+        return SpokenDigits(source.data_root() / "fsdd" / "fsdd.npz", split, settings, digits)
     if source.name == "folder":
         options = checked(FolderOptions, source.options, "data.options")
-        return FolderSet(_root(source), split, settings, options, source.on_bad_file == "skip")
+        return FolderSet(source.data_root(), split, settings, options, source.on_bad_file == "skip")
     raise unknown_name("audio data set", source.name, NAMES)
-
-
-def _root(source: DataSource) -> Path:
-    root = source.root if source.root is not None else os.environ.get("CMMULTI_DATA")
-    if not root:
-        raise UserError(f"data.root: data set {source.name!r} needs a folder; set data.root or the variable CMMULTI_DATA")
-    return Path(root)

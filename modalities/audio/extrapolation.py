@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-Floats = NDArray[np.float64]
-Spans = Sequence[tuple[int, int]]
+from modalities.audio.clip import Floats, Span
 
 CONTEXT = 0.1
 """Seconds of sound on either side that the prediction is fitted to."""
@@ -71,7 +69,7 @@ def _fades(length: int, before: Floats, after: Floats) -> tuple[Floats, Floats]:
     return weight, 1 - weight
 
 
-def extrapolated(x: Floats, spans: Spans, rate: int) -> Floats:
+def extrapolated(x: Floats, spans: Sequence[Span], rate: int) -> Floats:
     """``x`` (frames,) with every span replaced by what both sides predict, crossfaded over the whole span.
 
     The samples in the spans are not looked at. Spans are sorted and do not touch.

@@ -11,7 +11,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from cmmulti.errors import UserError
-from cmmulti.files import replacing
+from cmmulti.files import writing
 from modalities.audio.clip import BITS, LOSSLESS, Clip, Samples, stored
 from modalities.audio.headers import check_flac, check_header
 from modalities.audio.quiet import hushed
@@ -76,12 +76,10 @@ def save(clip: Clip, path: Path) -> Path:
     try:
         # In memory first: libsndfile calls a full disk a system error, and says no more.
         soundfile.write(content, clip.samples, clip.rate, subtype=subtype, format=container)
-        with replacing(path) as part:
-            part.write_bytes(content.getbuffer())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
     except (soundfile.SoundFileError, ValueError) as error:
         raise UserError(f"{path}: cannot be written ({error})") from error
+    with writing(path) as part:
+        part.write_bytes(content.getbuffer())
     return path
 
 

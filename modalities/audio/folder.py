@@ -67,7 +67,7 @@ class FolderSet(TrainingSet):
         if len(self.class_names) > settings.classes > 0:
             raise UserError(
                 f"{root}: {len(self.class_names)} classes ({', '.join(self.class_names[:5])}, ...); "
-                f"the model's settings have classes: {settings.classes}"
+                f"expected at most modality.classes = {settings.classes}"
             )
         self.skipped: list[str] = []
         self.waves: list[Tensor] = []

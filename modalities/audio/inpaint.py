@@ -18,16 +18,13 @@ from torch import Tensor
 
 from cmmulti.randomness import SampleRandomness
 from modalities.audio.bridge import bridged
-from modalities.audio.clip import Clip
+from modalities.audio.clip import Clip, Floats, Span
 from modalities.audio.extrapolation import extrapolated, texture
 from modalities.audio.griffin_lim import with_known_samples
 from modalities.audio.level import active_level
 from modalities.audio.representation import audible, filters, linear_magnitude, log_mel_of, stft, to_model
 from modalities.audio.resampling import reach, resampled
 from modalities.audio.settings import AudioSettings
-
-Floats = NDArray[np.float64]
-Span = tuple[int, int]
 
 CONTEXT = 0.2
 """Seconds of known sound that the model's window must hold beside a hole."""

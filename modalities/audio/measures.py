@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.signal import stft
 
 from cmmulti.errors import UserError
-from modalities.audio.clip import Clip
-
-Spans = Sequence[tuple[int, int]]
-"""Holes ``[start, end)`` in samples."""
+from modalities.audio.clip import Clip, Floats, Span
 
 FLOOR = 1e-6
 """Power below the reference's largest cell at which log-spectral distances stop: -60 dB."""
@@ -22,7 +18,7 @@ WINDOW = 0.032
 """Seconds of sound per spectrum; the hop is a quarter."""
 
 
-def log_spectral_distance(result: NDArray[np.float64], truth: NDArray[np.float64], rate: int, spans: Spans) -> float:
+def log_spectral_distance(result: Floats, truth: Floats, rate: int, spans: Sequence[Span]) -> float:
     """LSD in dB over the frames centred in a hole: mean over frames of the RMS over bins of the difference in dB.
 
     Args:
@@ -45,14 +41,14 @@ def log_spectral_distance(result: NDArray[np.float64], truth: NDArray[np.float64
     return float(np.sqrt((difference[..., inside] ** 2).mean(-2)).mean())
 
 
-def _power(x: NDArray[np.float64], size: int, hop: int) -> NDArray[np.float64]:
+def _power(x: Floats, size: int, hop: int) -> Floats:
     """(..., n) -> (..., bins, frames), frame t centred on sample ``t * hop``; scipy asks for one whole window."""
     x = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, max(size - x.shape[-1], 0))])
     spectrum = stft(x, nperseg=size, noverlap=size - hop, boundary="zeros", padded=True)[2]
     return np.asarray(np.abs(spectrum) ** 2)
 
 
-def level_error(result: NDArray[np.float64], truth: NDArray[np.float64], spans: Spans) -> float:
+def level_error(result: Floats, truth: Floats, spans: Sequence[Span]) -> float:
     """Level of the result minus that of the truth in the holes, dB; RMS below -100 dB of full scale counts as that.
 
     ``result``, ``truth``: (frames,), or (frames, channels), whose powers add.
@@ -62,7 +58,7 @@ def level_error(result: NDArray[np.float64], truth: NDArray[np.float64], spans: 
     return float(level[0] - level[1])
 
 
-def seam_ratios(samples: NDArray[np.float64], rate: int, spans: Spans) -> list[float]:
+def seam_ratios(samples: Floats, rate: int, spans: Sequence[Span]) -> list[float]:
     """Step across each seam over the RMS of sample-to-sample steps within 5 ms on either side, per channel.
 
     ``samples`` (frames, channels). Ends of the clip are no seams; where the surroundings are constant, a seam without a
@@ -80,7 +76,7 @@ def seam_ratios(samples: NDArray[np.float64], rate: int, spans: Spans) -> list[f
     return found
 
 
-def reference_metrics(result: Clip, truth: Clip, spans: Spans | None) -> dict[str, float]:
+def reference_metrics(result: Clip, truth: Clip, spans: Sequence[Span] | None) -> dict[str, float]:
     """Figures of a result against the truth, in the holes (or over the whole clip): ``lsd``, ``level_error``, ``seam``.
 
     No SNR: beyond some 50 ms a good fill is another waveform.

@@ -16,8 +16,7 @@ from cmmulti.modality import DataSource, Item, Modality, Split, TrainingSet, req
 from cmmulti.randomness import SampleRandomness
 from modalities.audio import datasets, files, level, render
 from modalities.audio.augment import placed
-from modalities.audio.clip import Clip, from_floats
-from modalities.audio.inpaint import Span
+from modalities.audio.clip import Clip, Span, from_floats
 from modalities.audio.measures import reference_metrics
 from modalities.audio.representation import audible, griffin_lim, limits, log_mel_of, to_model
 from modalities.audio.resampling import resampled

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
-from numpy.typing import NDArray
 
 from cmmulti.media import Media, Picture, Player
-from modalities.audio.clip import Clip, stored
+from modalities.audio.clip import Clip, Floats, Span, stored
 
 DECIBELS = 80.0
 """Range of the colours below the loudest cell of all panels."""
@@ -32,11 +31,8 @@ PLAYED = 30.0
 BEFORE = 3.0
 """Seconds before the first hole at which such an excerpt begins."""
 
-Spans = Sequence[tuple[int, int]]
-"""Holes ``[start, end)`` in samples of the clip."""
 
-
-def render(panels: Mapping[str, Clip], mark: Spans | None) -> list[Media]:
+def render(panels: Mapping[str, Clip], mark: Sequence[Span] | None) -> list[Media]:
     """A player per panel; colours in dB below the loudest cell of all panels, so that levels can be compared."""
     spectra = {caption: _power(clip, 0, clip.frames) for caption, clip in panels.items()}
     loudest = max((float(s.max()) for s in spectra.values()), default=0.0) or 1.0
@@ -46,7 +42,7 @@ def render(panels: Mapping[str, Clip], mark: Spans | None) -> list[Media]:
     ]
 
 
-def _player(caption: str, clip: Clip, picture: Picture, spans: Spans) -> Player:
+def _player(caption: str, clip: Clip, picture: Picture, spans: Sequence[Span]) -> Player:
     """16 bits, which every browser plays: WAV, or FLAC where long; of a very long one an excerpt, and it says so."""
     buffer = io.BytesIO()
     container = "WAV" if clip.seconds <= LONG else "FLAC"
@@ -61,18 +57,18 @@ def _player(caption: str, clip: Clip, picture: Picture, spans: Spans) -> Player:
     return Player(buffer.getvalue(), caption, picture, f"audio/{container.lower()}")
 
 
-def _power(clip: Clip, start: int, end: int) -> NDArray[np.float64]:
+def _power(clip: Clip, start: int, end: int) -> Floats:
     """(bins, frames) power of the mean of the channels."""
     size = max(32, 2 ** round(np.log2(WINDOW * clip.rate)))
     hop = max(size // 8, (end - start) // COLUMNS, 1)
     wave = torch.from_numpy(clip.cut(start, end).mid())
     window = torch.hann_window(size, dtype=wave.dtype)
     spectrum = torch.stft(wave[None], size, hop, window=window, pad_mode="constant", return_complex=True)[0]
-    power: NDArray[np.float64] = spectrum.abs().square().numpy()
+    power: Floats = spectrum.abs().square().numpy()
     return power
 
 
-def _picture(caption: str, clip: Clip, power: NDArray[np.float64], loudest: float, spans: Spans) -> Picture:
+def _picture(caption: str, clip: Clip, power: Floats, loudest: float, spans: Sequence[Span]) -> Picture:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -95,9 +91,7 @@ def _picture(caption: str, clip: Clip, power: NDArray[np.float64], loudest: floa
     return Picture(buffer.getvalue(), alt=alt)
 
 
-def _draw(
-    axes: Any, power: NDArray[np.float64], loudest: float, extent: tuple[float, float], clip: Clip, spans: Spans
-) -> Any:
+def _draw(axes: Any, power: Floats, loudest: float, extent: tuple[float, float], clip: Clip, spans: Sequence[Span]) -> Any:
     decibels = 10 * np.log10(np.maximum(power / loudest, 10 ** (-DECIBELS / 10)))
     image = axes.imshow(
         decibels,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from torch import Tensor
 
 from cmmulti.conditioning import NULL_LABEL
 from cmmulti.errors import UserError
+from cmmulti.files import DAMAGED_ARCHIVE
 from cmmulti.modality import Split, TrainingSet
 from cmmulti.randomness import key
 from modalities.audio.augment import placed, scaled, uniform, whole
-from modalities.audio.clip import Clip
+from modalities.audio.clip import Clip, from_floats
 from modalities.audio.representation import to_model
 from modalities.audio.resampling import resampled
 from modalities.audio.settings import AudioSettings
@@ -73,9 +75,8 @@ class SpokenDigits(TrainingSet):
     def item(self, index: int) -> Clip:
         if index < len(self.clips):
             return Clip(self._stored(index)[:, None], self.rate, path=Path(self.names[index]))
-        wave = self._wave(index, None)
-        samples = np.rint(wave.numpy() * 32768).clip(-32768, 32767).astype(np.int16)
-        return Clip(samples[:, None], self.settings.mel.rate, path=Path(self.names[index]))
+        wave = from_floats(self._wave(index, None).numpy(), self.settings.mel.rate)
+        return replace(wave, path=Path(self.names[index]))
 
     def _wave(self, index: int, generator: torch.Generator | None) -> Tensor:
         """(samples,) float32 at the model's rate."""
@@ -111,10 +112,8 @@ def _read(path: Path) -> dict[str, NDArray]:
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             archive = {name: file[name] for name in KEYS}
-    except (KeyError, ValueError, OSError, EOFError) as error:
+    except DAMAGED_ARCHIVE as error:
         raise UserError(f"{path}: cannot be read as the fsdd archive: {error}") from error
-    except Exception as error:  # zipfile.BadZipFile, zlib.error
-        raise UserError(f"{path}: damaged archive: {error}") from error
     clips = len(archive["labels"])
     offsets, audio = archive["offsets"], archive["audio"]
     fits = (

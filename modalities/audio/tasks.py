@@ -16,9 +16,8 @@ from cmmulti.operators.mask import Mask
 from cmmulti.problems.base import Noised, Problem
 from cmmulti.problems.replacement import Replacement
 from modalities.audio import baselines, inpaint
-from modalities.audio.clip import Clip
+from modalities.audio.clip import Clip, Span
 from modalities.audio.files import output_format
-from modalities.audio.inpaint import Span
 from modalities.audio.settings import AudioSettings
 
 FIRST, LAST = 0.6, 0.1

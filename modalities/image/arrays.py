@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,11 +61,12 @@ class SplitOptions(BaseModel):
 
 
 def data_root(source: DataSource) -> Path:
-    """``source.root``, or ``CMMULTI_DATA``; refused where neither names a folder or file."""
-    root = source.root if source.root is not None else os.environ.get("CMMULTI_DATA")
-    if root is None:
-        raise UserError(f"data.root: data set {source.name} needs a folder; set data.root or the variable CMMULTI_DATA")
-    root = Path(root)
+    """The folder or archive of a data set.
+
+    Raises:
+        UserError: none is named, or there is none of that name.
+    """
+    root = source.data_root()
     if not root.exists():
         raise UserError(f"data.root: {root} does not exist; expected the folder that holds data set {source.name}")
     return root

@@ -51,12 +51,14 @@ def dataset(source: DataSource, split: Split, size: tuple[int, int], channels: i
     if classes == 0:
         pictures = pictures.unlabelled()
     elif classes != len(pictures.class_names):
-        raise UserError(f"data set {source.name}: {len(pictures.class_names)} classes; the model's settings say {classes}")
+        raise UserError(
+            f"data set {source.name}: {len(pictures.class_names)} classes; expected modality.classes = {classes}"
+        )
     if pictures.array.shape[1:] != (*size, channels):
         found = pictures.array.shape[1:]
         raise UserError(
             f"data set {source.name}: pictures of {found[0]} x {found[1]} with {found[2]} channel(s); "
-            f"the model's settings say {size[0]} x {size[1]} with {channels}"
+            f"expected {size[0]} x {size[1]} with {channels}, as modality.size and modality.channels say"
         )
     pictures.licence, pictures.attribution = TERMS.get(source.name, ("", ""))
     return pictures

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from cmmulti.errors import UserError
-from cmmulti.files import replacing
+from cmmulti.files import writing
 from modalities.image import png
 from modalities.image.picture import Picture
 
@@ -44,7 +44,7 @@ def load(path: Path) -> Picture:
             raise UserError(f"{path}: {size} bytes; expected a picture of at most {LARGEST_FILE}")
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: cannot read it ({error.strerror or error}); expected a PNG or JPEG file") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); expected a PNG or JPEG file") from error
     return decode(data, str(path), path)
 
 
@@ -66,6 +66,9 @@ def save(picture: Picture, path: Path) -> Path:
     """Write a picture as PNG (also one that came from a JPEG file: JPEG would change every pixel).
 
     The file appears whole or not at all; returns it, with the suffix ``.png``.
+
+    Raises:
+        UserError: the file cannot be written.
     """
     path = path.with_suffix(".png")
     array = picture.array if picture.alpha is None else np.dstack([picture.array, picture.alpha])
@@ -76,12 +79,8 @@ def save(picture: Picture, path: Path) -> Path:
         image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
         image.save(buffer, "PNG", icc_profile=picture.profile)
         data = buffer.getvalue()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as part:
-            part.write_bytes(data)
-    except OSError as error:
-        raise UserError(f"{path}: cannot write it ({error.strerror or error})") from error
+    with writing(path, parents=True) as part:
+        part.write_bytes(data)
     return path
 
 

@@ -143,7 +143,7 @@ def _archive(path: Path) -> Iterator[Entry]:
         raise UserError(f"{path}: expected a folder or a zip archive of pictures ({error})") from error
     twice = [name for name, n in Counter(m.filename for m in members).items() if n > 1]
     if twice:
-        raise UserError(f"{path}: member {twice[0]!r} is there twice")
+        raise UserError(f"{path}: member {twice[0]!r} is in it twice; expected every file once")
     for member in members:
         parts = PurePosixPath(member.filename).parts
         if ".." in parts or member.filename.startswith("/") or "\\" in member.filename:

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmmulti.errors import UserError
+from cmmulti.operators.channels import LUMA
 
-LUMA = (0.2989, 0.5870, 0.1140)
-"""Weights of red, green and blue in a grey value (ITU-R BT.601, as in arXiv 2303.01469, appendix D)."""
+GREY = np.array(LUMA) / sum(LUMA)
+"""Weights of red, green and blue in a grey value, with the sum 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,4 +65,4 @@ class Picture:
     def grey(self) -> NDArray[np.float64]:
         """(H, W) grey values on 0..white."""
         a = self.array.astype(np.float64)
-        return a[..., 0] if self.channels == 1 else a @ (np.array(LUMA) / sum(LUMA))
+        return a[..., 0] if self.channels == 1 else a @ GREY

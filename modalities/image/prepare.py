@@ -12,8 +12,8 @@ from PIL import Image, UnidentifiedImageError
 
 from cmmulti.errors import UserError
 from cmmulti.preparation import Prepared, matching, write_arrays
+from modalities.image.datasets import CIFAR10_CLASSES as CLASSES
 
-CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 LARGEST_FILE = 100_000
 """Bytes; a 32 x 32 JPEG has about 1,000."""
 

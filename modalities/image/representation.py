@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cmmulti.errors import UserError
 from cmmulti.operators.affine import Affine
-from modalities.image.picture import LUMA, Picture
+from modalities.image.picture import GREY, Picture
 
 
 def affine(picture: Picture) -> Affine:
@@ -48,7 +48,7 @@ def stored(x: Tensor, white: int, channels: int | None = None) -> NDArray[np.uns
         raise ValueError(f"one picture has one part: expected (1, C, H, W), got {tuple(x.shape)}")
     values = ((x[0].double() + 1) * (white / 2)).permute(1, 2, 0).numpy()
     if channels == 1 and values.shape[2] == 3:
-        values = values @ (np.array(LUMA)[:, None] / sum(LUMA))
+        values = values @ (GREY[:, None])
     elif channels == 3 and values.shape[2] == 1:
         values = np.repeat(values, 3, axis=2)
     return np.clip(np.rint(values), 0, white).astype(np.uint8 if white == 255 else np.uint16)
@@ -73,15 +73,19 @@ def fit(picture: Picture, size: tuple[int, int], channels: int, how: str = "crop
     return Picture(resize(array, size), None, picture.format, picture.path)
 
 
-def resize(array: NDArray[np.unsignedinteger], size: tuple[int, int]) -> NDArray[np.unsignedinteger]:
-    """(H, W, C) -> (*size, C) by Lanczos' filter, which averages when it reduces; rounded to the type that came in."""
+def resize(
+    array: NDArray[np.unsignedinteger], size: tuple[int, int], how: Image.Resampling = Image.Resampling.LANCZOS
+) -> NDArray[np.unsignedinteger]:
+    """(H, W, C) -> (*size, C) by one of Pillow's filters, which average when they reduce; rounded to its type."""
     if array.shape[:2] == size:
         return array
-    planes = [resize_plane(array[..., c], size) for c in range(array.shape[2])]
+    planes = [resize_plane(array[..., c], size, how) for c in range(array.shape[2])]
     return np.clip(np.rint(np.stack(planes, -1)), 0, np.iinfo(array.dtype).max).astype(array.dtype)
 
 
-def resize_plane(plane: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np.float32]:
-    """One (H, W) plane in float32, resampled by Lanczos' filter."""
+def resize_plane(
+    plane: NDArray[np.generic], size: tuple[int, int], how: Image.Resampling = Image.Resampling.LANCZOS
+) -> NDArray[np.float32]:
+    """One (H, W) plane in float32, resampled by one of Pillow's filters."""
     image = Image.fromarray(plane.astype(np.float32))
-    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.LANCZOS))
+    return np.asarray(image.resize((size[1], size[0]), how))

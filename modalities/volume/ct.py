@@ -211,7 +211,7 @@ def simulated(volume: Volume, settings: VolumeSettings, options: CTOptions) -> S
     """The sinogram that the options ask to be measured of a CT scan."""
     representation.check_kind(volume, settings)
     hu, affine = slices_last(volume, settings)
-    name = representation.describe(volume)
+    name = representation.name_of(volume)
     Stack((hu.shape[0], hu.shape[1], hu.shape[2]), affine, settings, options.resample).check(name, "ct")
     if hu.max() <= -900 or hu.max() > 1e5:
         raise UserError(

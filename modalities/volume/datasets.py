@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from cmmulti.config.checking import checked
@@ -50,10 +49,7 @@ def dataset(source: DataSource, split: Split, settings: VolumeSettings) -> Volum
 
 
 def _root(source: DataSource) -> Path:
-    root = source.root or os.environ.get("CMMULTI_DATA")
-    if root is None:
-        raise UserError(f"data {source.name}: expected data.root (or CMMULTI_DATA) to name the folder that holds it")
-    path = Path(root) if source.name == "folder" else Path(root) / source.name
+    path = source.data_root() if source.name == "folder" else source.data_root() / source.name
     if not path.is_dir():
         raise UserError(f"data {source.name}: expected a folder, found none at {path}")
     return path

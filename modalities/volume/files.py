@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cmmulti.errors import UserError
-from cmmulti.files import replacing
+from cmmulti.files import writing
 from modalities.volume import dicom, nifti
 from modalities.volume.geometry import apart_mm
 from modalities.volume.item import Array, Volume
@@ -55,11 +55,8 @@ def save(volume: Volume, path: Path) -> Path:
     if not nifti.is_nifti(path):
         path = path.with_name(path.name + ".nii.gz")
     content = nifti.encoded(volume, packed=path.name.lower().endswith(".gz"))
-    try:
-        with replacing(path) as part:
-            part.write_bytes(content)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+    with writing(path) as part:
+        part.write_bytes(content)
     return path
 
 

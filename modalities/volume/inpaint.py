@@ -131,7 +131,7 @@ class Inpaint(Task):
             grid, known = resampling.forward(~hidden)
             back = partial(resampling.backward, where=hidden)
             if bool(known.all()):
-                raise UserError(f"{representation.describe(volume)}: the hole is smaller than one voxel of the model")
+                raise UserError(f"{representation.name_of(volume)}: the hole is smaller than one voxel of the model")
             notes.append(
                 "the hole was filled on the model's voxel size and interpolated back; all other voxels are as stored"
             )
@@ -199,7 +199,7 @@ def hidden_voxels(volume: Volume, options: InpaintOptions) -> Array:
             )
         hidden |= inside
     if hidden.all():
-        raise UserError(f"{representation.describe(volume)}: every voxel is hidden; expected some to be known")
+        raise UserError(f"{representation.name_of(volume)}: every voxel is hidden; expected some to be known")
     return hidden
 
 

@@ -103,7 +103,7 @@ class VolumeModality(Modality):
         truth = _laid_on(truth, result)
         settings = self.settings
         if truth.values().max() <= (0 if settings.kind == "mr" else AIR_HU):
-            raise UserError(f"reference {representation.describe(truth)}: nothing but air; expected tissue to compare with")
+            raise UserError(f"reference {representation.name_of(truth)}: nothing but air; expected tissue to compare with")
         if mark is not None:
             return hole_metrics(settings.kind, truth.values()[mark], result.values()[mark], truth.values())
         there, here = (representation.layout(result, settings).apply(v.values()) for v in (truth, result))

@@ -187,7 +187,7 @@ class MRI(Task):
 
 def simulated(volume: Volume, settings: VolumeSettings, options: MRIOptions) -> KSpace:
     """The k-space that the options ask to be measured of a magnitude scan."""
-    name = representation.describe(volume)
+    name = representation.name_of(volume)
     representation.check_kind(volume, settings)
     representation.intensity(volume.values(), settings, name)
     values, affine = slices_last(volume, settings)

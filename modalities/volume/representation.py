@@ -64,7 +64,7 @@ def check_spacing(
     if not spacing_fits(volume, settings):
         present = layout(volume, settings).voxel_mm()[-settings.dims :]
         raise UserError(
-            f"{name or describe(volume)}: voxels of {_mm(present)} (along {_axes(settings)}), but the model was trained at "
+            f"{name or name_of(volume)}: voxels of {_mm(present)} (along {_axes(settings)}), but the model was trained at "
             f"{_mm(settings.voxel_mm)} and takes at most {100 * settings.tolerance:g} % difference; {advice}"
         )
 
@@ -78,7 +78,7 @@ def spacing_fits(volume: Volume, settings: VolumeSettings) -> bool:
 def check_kind(volume: Volume, settings: VolumeSettings) -> None:
     """Refuse a scan that says it is of another kind than the model's."""
     if volume.kind is not None and volume.kind != settings.kind:
-        raise UserError(f"{describe(volume)}: is {volume.kind.upper()}, expected {settings.kind.upper()} for this model")
+        raise UserError(f"{name_of(volume)}: is {volume.kind.upper()}, expected {settings.kind.upper()} for this model")
 
 
 def model_size(size: Sequence[int], settings: VolumeSettings) -> tuple[int, ...]:
@@ -110,7 +110,7 @@ def from_parts(parts: Tensor, volume: Volume, settings: VolumeSettings) -> Array
 def affine_of(volume: Volume, settings: VolumeSettings, known: Array | None = None) -> Affine:
     """The affine map of a scan; MR: normalised by its ``known`` voxels (I, J, K) bool alone, by all when None."""
     values = volume.values()
-    gain, offset = intensity(values if known is None else values[known], settings, describe(volume))
+    gain, offset = intensity(values if known is None else values[known], settings, name_of(volume))
     ordered = layout(volume, settings).apply(volume.data)
     return placed(ordered.shape[-settings.dims :], gain, offset, settings)
 
@@ -146,8 +146,8 @@ def decode(x: Tensor, settings: VolumeSettings, like: Volume | None) -> Volume:
     return empty.with_values(from_parts(gain * x + offset, empty, settings))
 
 
-def describe(volume: Volume) -> str:
-    """The file that a message is about."""
+def name_of(volume: Volume) -> str:
+    """The file or folder of a scan, for messages."""
     if not volume.source:
         return "volume"
     return str(volume.source[0] if len(volume.source) == 1 else volume.source[0].parent)

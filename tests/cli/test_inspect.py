@@ -99,7 +99,7 @@ def test_a_json_file_of_another_kind_is_refused_in_a_short_line(cmmulti: Run, tm
     refused(answer, "unknown keys 'key_0_of_something_else', ", " and 95 more (known: ")
     assert len(answer[2]) < 1000
     answer = cmmulti("inspect", path.rename(tmp_path / "other.json"))
-    refused(answer, "other.json: nothing that is read here")
+    refused(answer, "other.json: not a file or folder that cmmulti reads")
     assert len(answer[2]) < 500
 
 

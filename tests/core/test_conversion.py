@@ -232,7 +232,7 @@ UNET, SCHEDULER = "unet/config.json", "scheduler/scheduler_config.json"
         ((SCHEDULER, "prediction_type", "sample"), "prediction_type = 'sample'; expected one of epsilon, v_prediction"),
         ((SCHEDULER, "num_train_timesteps", "many"), "num_train_timesteps = 'many'; expected 1 to"),
         ((SCHEDULER, "num_train_timesteps", 10**12), "num_train_timesteps = 1000000000000; expected 1 to"),
-        ((SCHEDULER, "beta_schedule", "steep"), "scheduler_config.json: no scheduler of diffusers"),
+        ((SCHEDULER, "beta_schedule", "steep"), "scheduler_config.json: cannot be read as a diffusers scheduler"),
         ((SCHEDULER, "beta_end", 3.0), r"scheduler_config.json: its betas give no alphas_cumprod"),
         ((SCHEDULER, "_class_name", "UNet2DModel"), "expected a scheduler of diffusers"),
         ((SCHEDULER, "_class_name", "KarrasVeScheduler"), "expected a scheduler of"),

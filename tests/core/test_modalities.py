@@ -88,3 +88,16 @@ def test_what_a_card_says_of_the_settings(kind, settings, told):
 @pytest.mark.parametrize("check", check_modality.checks)
 def test_contract(cases, name, check):
     check_modality.checks[check](cases[name])
+
+
+def test_a_made_item_of_another_size_is_noticed(picture):
+    """Where what is written is not what was made, the suite says so."""
+    image = registry.load("modalities", "image")
+
+    class Doubling(image):
+        def save(self, item, path):
+            return super().save(type(item)(item.array.repeat(2, 0)), path)
+
+    broken = ModalityCase(Doubling(image.Settings(size=16)), picture, 0.5 / 127)
+    with pytest.raises(AssertionError, match=r"of shape \(1, 3, 16, 16\) reads back as \(1, 3, 32, 16\)"):
+        check_modality.checks["generated_items_can_be_written"](broken)

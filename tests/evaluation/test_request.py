@@ -195,6 +195,8 @@ def test_an_option_is_chosen_on_validation_cases(tmp_path: Path) -> None:
     assert sum("validation cases" in line for line in told) == 2
     with pytest.raises(UserError, match="did you mean 'silence'"):
         evaluate(request(tmp_path, FillModality, task="fill", tune=["silense:level=1"], overwrite=True), told.append)
+    with pytest.raises(UserError, match=r"every validation case was refused, the first: .*'levle' \(did you mean 'level'"):
+        evaluate(request(tmp_path, FillModality, task="fill", tune=["result:levle=1"], overwrite=True), told.append)
 
 
 def test_mistakes_are_told_before_any_work(tmp_path: Path) -> None:
@@ -248,7 +250,9 @@ def test_pairs_and_tunings_are_read_as_they_are_typed() -> None:
         "crop": [1, 2],
         "name": "a=b",
     }
+    assert pairs(["bias=1e-3"], "--data-option") == {"bias": 0.001}  # a number, as in --set
     assert parsed("tv:tv-weight=0.1,1") == ("tv", "tv_weight", [0.1, 1])
+    assert parsed("tv:tv-weight=1e-3,2e-3") == ("tv", "tv_weight", [0.001, 0.002])
     for line in ("tv", "tv:weight", "weight=1", "tv:=1", ":weight=1", "tv:weight="):
         with pytest.raises(UserError, match="NAME:KEY"):
             parsed(line)

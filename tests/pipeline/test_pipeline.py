@@ -66,6 +66,12 @@ def test_impossible_requests_are_refused(pipe: Pipeline, how: dict[str, object],
         pipe.sample(**how)  # type: ignore[arg-type]
 
 
+def test_a_sampler_of_the_config_that_does_not_fit_is_named(pipe: Pipeline) -> None:
+    wrong = Pipeline(pipe.model, pipe.modality, pipe.config.model_copy(update={"sampler": "euler"}))
+    with pytest.raises(UserError, match="sampler euler: for denoising teachers"):
+        wrong.sample(n=1)
+
+
 def test_an_unknown_model_names_those_that_exist() -> None:
     with pytest.raises(UserError, match="unknown model"):
         Pipeline.from_pretrained("no-such-model")

@@ -152,5 +152,5 @@ def test_another_page_is_not_written_over(tmp_path: Path, make: Callable[..., Pa
     folder = make(tmp_path / "out")
     check_replaceable(folder / "index.html")
     (folder / "index.html").write_text("<title>my own home page</title>")
-    with pytest.raises(UserError, match="is another page, which would be lost"):
+    with pytest.raises(UserError, match="was not made by cmmulti and would be lost"):
         check_replaceable(folder / "index.html")

@@ -137,7 +137,7 @@ def test_a_network_that_hears_no_context_is_refused(with_context: Config, toy: M
     parts = build(with_context())
     modality = toy.ToyModality(toy.ToySettings())
     check_network(Model(UNet(1, 1, (8,), context_width=2), EDM()), modality, context=parts.scale)
-    with pytest.raises(UserError, match=r"does not hear the contexts of data\.context"):
+    with pytest.raises(UserError, match=r"makes no use of the contexts of data\.context"):
         check_network(Model(Deaf(1, 1, (8,), context_width=2), EDM()), modality, context=parts.scale)
     config = parts.config.model_copy(update={"network": PieceConfig.of("translated", {"network": {"name": "unet"}})})
     with pytest.raises(UserError, match=r"network\.name = 'translated': takes no context"):

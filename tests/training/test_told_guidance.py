@@ -83,7 +83,7 @@ def test_a_student_that_hears_weights_is_no_teacher(toy_config: Config, teacher:
     train(toy_config(*STUDENT, "method={name: cd, guidance: [2, 3]}", f"teacher={teacher}"), tmp_path / "student")
     export(tmp_path / "student", tmp_path / "model")
     with pytest.raises(
-        UserError, match=r"model: a network that is told a guidance weight, 2 to 3; expected a teacher that"
+        UserError, match=r"model: a network with a guidance weight of 2 to 3 as an input; expected a teacher"
     ):
         build(toy_config(*STUDENT, "method.name=tcm", f"init={tmp_path / 'model'}"))
 

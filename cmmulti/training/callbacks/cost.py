@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pytorch_lightning import Trainer
 
-from cmmulti.errors import UserError
-from cmmulti.files import replacing
+from cmmulti.files import writing
+from cmmulti.training.callbacks import log_file
 from cmmulti.training.callbacks.base import AfterStep, is_kept
 from cmmulti.training.module import TrainingModule
 
@@ -39,11 +39,8 @@ class Cost(AfterStep):
             return
         self._rows.append((module.step, self._spent + clock(module) - self._began))
         text = HEAD + "".join(f"{step},{seconds:.3f}\n" for step, seconds in self._rows)
-        try:
-            with replacing(self.path) as part:
-                part.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+        with writing(self.path) as part:
+            part.write_text(text, encoding="utf-8")
 
 
 def clock(module: TrainingModule) -> float:
@@ -54,13 +51,4 @@ def clock(module: TrainingModule) -> float:
 
 def read(path: Path) -> list[tuple[int, float]]:
     """(step, seconds) of the whole rows of a ``cost.csv``; none where there is no such file."""
-    if not path.is_file():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines()[1:]:
-        step, _, seconds = line.partition(",")
-        try:
-            rows.append((int(step), float(seconds)))
-        except ValueError:
-            continue
-    return rows
+    return [(int(row["step"]), row["seconds"]) for row in log_file.read(path) if "seconds" in row]

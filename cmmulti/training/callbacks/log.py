@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from cmmulti.training.callbacks.base import AfterStep, is_due
 from cmmulti.training.callbacks.log_file import BINS, COLUMNS, EDGES, NONFINITE, RANGES, LogFile
+from cmmulti.training.folder import LOG
 from cmmulti.training.module import TrainingModule
 
 
@@ -26,7 +27,7 @@ class Log(AfterStep):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.folder = folder
-        self.file = LogFile(folder / "log.csv", COLUMNS)
+        self.file = LogFile(folder / LOG, COLUMNS)
         self.writer: SummaryWriter | None = None
         self.latest: dict[str, float] = {}
         self._since = (0, 0.0)

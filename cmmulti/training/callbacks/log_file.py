@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from cmmulti.errors import UserError
-from cmmulti.files import replacing
+from cmmulti.files import writing
 
 EDGES = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Noise levels between the bins of the loss; the outer bins are open."""
@@ -37,8 +37,7 @@ class LogFile:
 
     def begin(self, step: int) -> list[dict[str, float]]:
         """Make the file with the rows up to ``step`` that it had (those after it will be made again) and return them."""
-        rows = read(self.path) if self.path.is_file() else []
-        kept = [row for row in rows if row["step"] <= step]
+        kept = [row for row in read(self.path) if row["step"] <= step]
         self._write(kept)
         return kept
 
@@ -60,18 +59,20 @@ class LogFile:
     def _write(self, rows: Sequence[Mapping[str, float]]) -> None:
         self.columns += [name for name in (rows[0] if rows else ()) if name not in self.columns]
         text = line(self.columns) + "".join(map(self._line, rows))
-        try:
-            with replacing(self.path) as part:
-                part.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+        with writing(self.path) as part:
+            part.write_text(text, encoding="utf-8")
 
     def _line(self, row: Mapping[str, float]) -> str:
-        return line([told(row.get(name, math.nan)) for name in self.columns])
+        return line([cell(row.get(name, math.nan)) for name in self.columns])
 
 
 def read(path: Path) -> list[dict[str, float]]:
-    """The whole rows of a table; a last line that a killed run left unfinished is passed over, and what is no number."""
+    """The whole rows of a table, none where there is no such file.
+
+    A last line that a killed run left unfinished is passed over, and so are rows with what is no number.
+    """
+    if not path.is_file():
+        return []
     rows = []
     for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8", errors="replace"))):
         try:
@@ -84,8 +85,10 @@ def read(path: Path) -> list[dict[str, float]]:
 
 
 def line(values: Sequence[str]) -> str:
+    """Cells as a line of CSV; they hold no commas."""
     return ",".join(values) + "\n"
 
 
-def told(value: float) -> str:
+def cell(value: float) -> str:
+    """A number as a cell: whole ones in full, others to six digits."""
     return str(int(value)) if value == value and float(value).is_integer() and abs(value) < 1e15 else f"{value:.6g}"

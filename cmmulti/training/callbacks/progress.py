@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from cmmulti.training.callbacks.base import AfterStep, is_due
 from cmmulti.training.callbacks.log import Log
-from cmmulti.training.callbacks.validation import Validation, told
+from cmmulti.training.callbacks.validation import Validation, in_words
 from cmmulti.training.module import TrainingModule
 
 
@@ -44,7 +44,7 @@ class Progress(AfterStep):
                 f"{clock(left)} left"
             )
         if self.validation.latest.get("step") == module.step:
-            self._say(f"step {module.step}: {told(self.validation.latest)}")
+            self._say(f"step {module.step}: {in_words(self.validation.latest)}")
 
     def on_fit_end(self, *args: object) -> None:
         self._close()

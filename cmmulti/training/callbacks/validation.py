@@ -97,7 +97,7 @@ class Validation(AfterStep):
             return None
 
 
-def told(row: dict[str, float]) -> str:
+def in_words(row: dict[str, float]) -> str:
     """A row in words, for the progress of a run."""
     raw = f" (raw weights {row['raw_error']:.3g})" if "raw_error" in row else ""
     return f"held-out error {row['error']:.3g}{raw}; samples: spread {row['spread']:.2f}, noise {row['noise']:.2f}"

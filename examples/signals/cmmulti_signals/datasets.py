@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -79,10 +77,10 @@ def synthetic_ecg(source: DataSource, split: Split, settings: SignalSettings) ->
 def folder(source: DataSource, split: Split, settings: SignalSettings) -> SignalSet:
     """Every CSV file below ``root``, split by file; each must be as long as a window."""
     options = checked(FolderOptions, dict(source.options), "data.options")
-    root = source.root or os.environ.get("CMMULTI_DATA")
-    if root is None or not Path(root).is_dir():
+    root = source.data_root()
+    if not root.is_dir():
         raise UserError(f"data.root: expected a folder of CSV files, got {root}")
-    paths = sorted(Path(root).rglob("*.csv"))
+    paths = sorted(root.rglob("*.csv"))
     order = np.random.default_rng(options.seed).permutation(len(paths)).tolist()
     val, test = (round(len(paths) * f) for f in options.fractions)
     parts = {"val": order[:val], "test": order[val : val + test], "train": order[val + test :]}

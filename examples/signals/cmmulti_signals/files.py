@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cmmulti.errors import UserError
-from cmmulti.files import replacing
+from cmmulti.files import writing
 from cmmulti_signals.signal import Signal
 
 LARGEST = 200_000_000
@@ -48,14 +48,11 @@ def save(signal: Signal, path: Path) -> Path:
     """Write a recording; the file appears whole or not at all. Raises UserError where it cannot be written."""
     path = path.with_suffix(".csv")
     times = signal.start + np.arange(len(signal.samples)) / signal.rate
-    try:
-        with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["seconds", *signal.channels])
-            for time, values in zip(times.tolist(), signal.samples.tolist(), strict=True):
-                writer.writerow([round(time, 6), *values])
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+    with writing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["seconds", *signal.channels])
+        for time, values in zip(times.tolist(), signal.samples.tolist(), strict=True):
+            writer.writerow([round(time, 6), *values])
     return path
 
 

@@ -20,7 +20,7 @@ from cmmulti.problems.base import Noised, Problem
 from cmmulti.problems.replacement import Replacement
 from cmmulti.randomness import SampleRandomness
 from modalities.image import representation
-from modalities.image.picture import LUMA, Picture
+from modalities.image.picture import GREY, Picture
 from modalities.image.tasks.common import SIMULATED, descending, measurement_writer, picture_of
 from modalities.image.windows import covering
 
@@ -91,8 +91,7 @@ def coloured(values: NDArray[np.float64], x: Tensor, picture: Picture) -> NDArra
     """(H, W) grey values with the colour differences of ``x`` (1, 3, h, w), made paler where they would leave the range."""
     half = picture.white / 2
     rgb = (x[0].double().numpy() + 1) * half
-    weights = np.array(LUMA) / sum(LUMA)
-    differences = rgb - np.tensordot(weights, rgb, 1)
+    differences = rgb - np.tensordot(GREY, rgb, 1)
     full = np.stack(
         [representation.resize_plane(d, picture.size) if d.shape != picture.size else d for d in differences], -1
     )

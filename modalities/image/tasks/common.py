@@ -83,7 +83,7 @@ class FromPicture(Solver):
         elif step.sigma_next > 0 and self.renoising == "shared":
             noise = step.randomness.normal(step.x0.shape, step.x0.device)[:1]
             x_next = step.x0 + math.sqrt(max(step.sigma_next**2 - step.model.sigma_boundary**2, 0.0)) * noise
-        return StepResult(step.x0, x_next, None, state)
+        return StepResult(step.x0, x_next, state=state)
 
 
 def starting_at(x: Tensor, valid_range: tuple[float, float], renoising: Renoising = "fresh") -> Problem:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
@@ -113,12 +114,5 @@ def fine(picture: Picture, array: np.ndarray[tuple[int, ...], np.dtype[np.unsign
 
 def bicubic(picture: Picture, factor: int) -> Picture:
     """The usual enlargement (Keys, a = -0.5)."""
-    from PIL import Image
-
-    size = (picture.size[1] * factor, picture.size[0] * factor)
-    planes = [
-        np.asarray(Image.fromarray(picture.array[..., c].astype(np.float32)).resize(size, Image.Resampling.BICUBIC))
-        for c in range(picture.channels)
-    ]
-    values = np.clip(np.rint(np.stack(planes, -1)), 0, picture.white)
-    return fine(picture, values.astype(picture.array.dtype))
+    size = (picture.size[0] * factor, picture.size[1] * factor)
+    return fine(picture, representation.resize(picture.array, size, Image.Resampling.BICUBIC))

@@ -43,7 +43,7 @@ def refused(path, match):
 
 
 def test_missing_empty_folder_and_other_formats(tmp_path):
-    refused(tmp_path / "no.png", "cannot read it")
+    refused(tmp_path / "no.png", "cannot be read")
     refused(tmp_path, "a folder")
     (tmp_path / "empty.png").write_bytes(b"")
     refused(tmp_path / "empty.png", "the file is empty")

@@ -78,7 +78,7 @@ def test_a_model_without_classes_is_told_none():
     ("settings", "source", "told"),
     [
         ({"size": 32, "channels": 3}, {"name": "digits"}, "pictures of 8 x 8 with 1 channel"),
-        ({"size": 8, "channels": 1, "classes": 3}, {"name": "digits"}, "10 classes; the model's settings say 3"),
+        ({"size": 8, "channels": 1, "classes": 3}, {"name": "digits"}, "10 classes; expected modality.classes = 3"),
         ({}, {"name": "digitz"}, "did you mean 'digits'"),
         ({}, {"name": "digits", "options": {"flipp": True}}, "did you mean 'flip'"),
         ({}, {"name": "cifar10-jpeg", "root": "/nowhere"}, "/nowhere does not exist"),
@@ -89,8 +89,12 @@ def test_mistakes_are_told(settings, source, told):
         ImageModality(ImageSettings(**settings)).dataset(DataSource(**source), "train")
 
 
-def test_no_root_at_all_is_told(monkeypatch):
+@pytest.mark.parametrize("variable", [None, ""])
+def test_no_root_at_all_is_told(monkeypatch, variable):
+    """An empty variable names no folder; it is not the one that the command runs in."""
     monkeypatch.delenv("CMMULTI_DATA", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("CMMULTI_DATA", variable)
     with pytest.raises(UserError, match=r"set data\.root or the variable CMMULTI_DATA"):
         ImageModality(ImageSettings()).dataset(DataSource(name="folder"), "train")
 

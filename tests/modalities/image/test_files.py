@@ -100,7 +100,7 @@ def test_the_colour_profile_is_kept(tmp_path, random_picture, dtype):
 
 def test_saving_to_a_place_that_is_a_file_is_told(tmp_path, random_picture):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UserError, match=r"file/x\.png: cannot write it"):
+    with pytest.raises(UserError, match=r"file/x\.png: cannot be written"):
         files.save(random_picture(4, 4), tmp_path / "file" / "x.png")
 
 

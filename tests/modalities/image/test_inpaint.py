@@ -144,7 +144,7 @@ def test_baselines_fill_the_hole_alone_and_do_not_look(rgb, random_picture):
         ({"box": "-1,0,4,4"}, "0 <= x0"),
         ({"box": "0,0,4"}, "box"),
         ({"box": "a,b,c,d"}, "box"),
-        ({"mask": "/no/such.png"}, "/no/such.png: cannot read it"),
+        ({"mask": "/no/such.png"}, "/no/such.png: cannot be read"),
         ({"boxx": "1,1,2,2"}, "did you mean 'box'"),
     ],
 )

@@ -228,7 +228,7 @@ def test_slerp_keeps_the_size_of_noise():
         ("interpolate", {}, "expected an input and `other`"),
         ("interpolate", {"other_seed": 3}, "expected an input and `other`"),
         ("interpolate", {"other_seed": -3}, "other_seed"),
-        ("interpolate", {"other": "/no.png"}, "/no.png: cannot read it"),
+        ("interpolate", {"other": "/no.png"}, "/no.png: cannot be read"),
         ("mri", {}, "unknown image task for `edit` 'mri'"),
     ],
 )
