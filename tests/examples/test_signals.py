@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "signals"
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "signals"
 
 SCRIPT = """
 import sys
@@ -47,11 +48,17 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
+def environment(installed: Path) -> dict[str, str]:
+    """That of a process which finds the adapter, and of this package the copy that is under test."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed), str(ROOT)]), "OMP_NUM_THREADS": "1"}
+
+
 def run(installed: Path, folder: Path, *lines: str) -> subprocess.CompletedProcess[str]:
     (folder / "commands").write_text("\n".join(lines))
-    environment = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", SCRIPT, str(folder / "commands")]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=environment(installed), capture_output=True, text=True, timeout=200, check=False
+    )
 
 
 def rows(path: Path) -> list[list[str]]:
@@ -103,9 +110,10 @@ for channels in (1, 3):
 
 
 def test_the_adapter_keeps_the_contract(installed: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", CONTRACT]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(installed), capture_output=True, text=True, timeout=200, check=False
+    )
     assert done.returncode == 0, done.stderr.splitlines()[-1]
 
 
@@ -116,8 +124,12 @@ def test_bad_files_are_refused_in_one_line(installed: Path, tmp_path: Path) -> N
     (tmp_path / "empty.csv").write_text("")
     for name in ("nan.csv", "cut.csv", "uneven.csv", "empty.csv", "missing.csv"):
         script = f"from cmmulti_signals import files; from pathlib import Path; files.load(Path({name!r}))"
-        environment = {**os.environ, "PYTHONPATH": str(installed)}
         done = subprocess.run(
-            [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+            [sys.executable, "-c", script],
+            cwd=tmp_path,
+            env=environment(installed),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert f"UserError: {name}: " in done.stderr.splitlines()[-1]
