@@ -76,6 +76,9 @@ def loss_and_gradients_are_finite(method: Method) -> None:
             fail_unless(not told.requires_grad, f"extras[{name!r}] holds a graph")
             fail_unless(bool(told.isfinite().all()), f"extras[{name!r}] at step {step} is not finite")
         loss.value.backward()
+        trained = {id(p) for p in ready.trainable(model)}
+        forgotten = [n for n, p in ready.named_parameters() if p.grad is not None and id(p) not in trained]
+        fail_unless(not forgotten, f"{', '.join(forgotten)}: has a gradient at step {step} and is not trained")
         gradients = [p.grad for p in ready.trainable(model) if p.grad is not None]
         fail_unless(all(bool(g.isfinite().all()) for g in gradients), f"a gradient at step {step} is not finite")
         fail_unless(sum(float(g.abs().sum()) for g in gradients) > 0, f"no parameter has a gradient at step {step}")
@@ -150,8 +153,11 @@ def teacher_is_left_alone(method: Method) -> None:
     if teacher is None:
         return
     before = copy.deepcopy(teacher.state_dict())
+    modes: list[bool] = []
+    teacher.network.register_forward_pre_hook(lambda module, _: modes.append(module.training))
     ready.train()
     loss_of(ready, model).value.backward()
+    fail_unless(len(modes) > 0 and not any(modes), "the teacher is not asked, or asked in training mode")
     ready.after_step(model, at(1))
     fail_unless(not any(id(p) in trained for p in teacher.parameters()), "the teacher's weights are trained")
     fail_unless(all(p.grad is None for p in teacher.parameters()), "the teacher gets a gradient")

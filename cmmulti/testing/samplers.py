@@ -107,13 +107,24 @@ def a_sample_is_its_seeds(case: SamplerCase) -> None:
     fail_unless(nearest > 1e-3, "two seeds give one sample")
 
 
+class Drawing(Solver):
+    """Draws where the walk begins, and does nothing else."""
+
+    def begin(
+        self, problem: Problem, x: Tensor, levels: Sequence[float], randomness: SampleRandomness
+    ) -> tuple[Tensor, Any]:
+        randomness.normal(x.shape)
+        return x, None
+
+
 @check_sampler.check
 def an_identity_problem_changes_no_bit(case: SamplerCase) -> None:
-    """A problem whose solver does nothing leaves the samples as they are, and costs nothing."""
-    problem = Problem(Identity(SHAPE), torch.zeros(1, *SHAPE), 0.0, Solver())
-    free, held = draw(case, [1, 2]), draw(case, [1, 2], problem=problem)
-    fail_unless(torch.equal(free.x, held.x), "an identity problem changes the samples")
-    fail_unless(free.nfe == held.nfe, f"an identity problem costs {held.nfe - free.nfe} evaluations")
+    """A problem whose solver does nothing leaves the samples as they are, and costs nothing; so does one that draws."""
+    free = draw(case, [1, 2])
+    for solver in (Solver(), Drawing()):
+        held = draw(case, [1, 2], problem=Problem(Identity(SHAPE), torch.zeros(1, *SHAPE), 0.0, solver))
+        fail_unless(torch.equal(free.x, held.x), f"an identity problem ({type(solver).__name__}) changes the samples")
+        fail_unless(free.nfe == held.nfe, f"an identity problem costs {held.nfe - free.nfe} evaluations")
 
 
 @check_sampler.check

@@ -1,5 +1,6 @@
 """Methods under the contract suite, and at their fixed points on Gaussian priors."""
 
+import copy
 import math
 
 import pytest
@@ -13,9 +14,11 @@ from cmmulti.methods.ct import CT, CTSettings
 from cmmulti.methods.ect import ECT, ECTSettings
 from cmmulti.methods.edm import EDM
 from cmmulti.methods.solver import teacher_step
+from cmmulti.methods.target import Target
+from cmmulti.model import Model
 from cmmulti.randomness import TrainingRandomness
 from cmmulti.testing.gaussian import Gaussian, gaussian_model
-from cmmulti.testing.methods import check_method
+from cmmulti.testing.methods import check_method, loss_of, student_of, teacher_of
 from cmmulti.testing.tiny import methods
 
 METHODS = methods()
@@ -165,6 +168,42 @@ def test_the_target_average():
     assert float(method.target.copy.network.gain) == pytest.approx(0.25)
     assert method.target.copy.network.gain.requires_grad is False
     assert any(k.startswith("target.copy") for k in method.state_dict())
+
+
+def test_the_target_follows_by_the_decay_of_the_step_that_was_taken():
+    """mu = 0.9^2 at the first step, whose grid has n = 1 interval; at the second n is 15."""
+    method = CT()
+    model = ready(method)
+    torch.nn.init.constant_(model.network.gain, 1.0)
+    assert method.intervals(Progress(1, 1, 0.01)) == 15
+    method.after_step(model, Progress(1, 1, 0.01))
+    assert float(method.target.copy.network.gain) == pytest.approx(1 - 0.9**2)
+
+
+def test_the_target_takes_over_buffers():
+    """A network's running statistics are its own averages already."""
+    model = Model(torch.nn.BatchNorm1d(1), EDM().parameterization(0.5), "consistency")
+    target = Target(model, average=True)
+    model.network.running_mean.fill_(3.0)
+    target.update(model, 0.99)
+    assert float(target.copy.network.running_mean) == 3
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_level_is_above_the_models_highest(name):
+    """Which a set's own scale may lower far below 80; nor is any network asked there."""
+    method, asked = copy.deepcopy(METHODS[name]), []
+    model = student_of(method)
+    model.sigma_max = 1.5
+
+    def note(network, inputs):
+        asked.append(float(model.parameterization.to_sigma(inputs[1].detach().double()).max()))
+
+    model.network.register_forward_pre_hook(note)
+    method.setup(model, teacher_of(method), BUDGET)
+    told = torch.cat([loss_of(method, model, step).sigma for step in range(0, 100, 20)])
+    assert 0.5 < float(told.max()) <= 1.5 * (1 + 1e-6)
+    assert max(asked) <= 1.5 * (1 + 1e-5)
 
 
 def test_a_consistency_model_is_no_teacher():

@@ -108,6 +108,36 @@ def test_the_denoising_loss_by_hand(chosen, silent):
     assert float(got.detach()) == pytest.approx(0.826666248338, rel=1e-5)
 
 
+def test_the_last_place_of_the_grid_is_the_end_itself(chosen, monkeypatch):
+    """Not 0.002, where the grid ends: generation jumps to 0."""
+    method, model = started(denoising=0)
+    asked, jump = [], model.jump
+
+    def noted(x, sigma, sigma_next, condition):
+        asked.append(float(sigma_next))
+        return jump(x, sigma, sigma_next, condition)
+
+    monkeypatch.setattr(model, "jump", noted)
+    monkeypatch.setattr(method, "solver_steps", lambda randomness: 2)
+    monkeypatch.setattr(method, "indices", lambda *_: tuple(torch.tensor([i]) for i in (7, 9, 17)))
+    method.loss(model, torch.ones(1, 1, 1), NO_CONDITION, PROGRESS, chosen([0.0], torch.ones(1, 1, 1)))
+    assert asked == [0, 0]
+
+
+def test_denoising_is_what_the_balance_weighs(monkeypatch):
+    method, model = started(gain=0.3, denoising=0.5, solver_steps=1)
+    parts = []
+
+    def balance(model, consistency, denoising):
+        parts.extend((consistency.detach(), denoising.detach()))
+        return 3.0
+
+    monkeypatch.setattr(method, "balance", balance)
+    loss = method.loss(model, torch.ones(4, 1, 1), NO_CONDITION, PROGRESS, TrainingRandomness(0, 0))
+    torch.testing.assert_close(parts[0], loss.per_sample.mean())
+    torch.testing.assert_close(loss.value.detach(), parts[0] + 0.5 * 3 * parts[1])
+
+
 def test_the_balance_by_hand():
     """Gradients 6 and 2 on the last weight: 6 / (2 + 1e-4)."""
     network = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1))

@@ -43,6 +43,12 @@ def test_a_last_grid_that_is_no_power_of_two():
     assert [method.levels(at(s, 100)) for s in (0, 25, 26, 51, 52, 77, 78, 99)] == [5, 5, 9, 9, 17, 17, 31, 31]
 
 
+def test_the_grid_doubles_at_its_step_whatever_the_rounding_of_the_fraction():
+    """Every floor(103 / 8) = 12 of 103 steps; 60 / 103 times 103 is below 60 in floating point."""
+    method = started(103)
+    assert [method.levels(at(s, 103)) for s in (11, 12, 59, 60)] == [11, 21, 161, 321]
+
+
 def test_the_law_of_the_pairs():
     """Draws in the middle of each share fall on its interval; the shares are those of an even sweep."""
     edges = torch.tensor([0.0, *SHARES], dtype=torch.float64).cumsum(0)

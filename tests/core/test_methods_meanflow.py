@@ -172,6 +172,9 @@ def test_the_loss_by_hand(chosen, silent, power, want):
     assert float(loss.value.detach()) == pytest.approx(want, rel=1e-6)
     assert float(loss.per_sample) == pytest.approx(2.125, rel=1e-6)
     assert float(loss.sigma) == pytest.approx(0.670320046, rel=1e-6)  # t = sigmoid(-0.4), sigma = e^-0.4
+    # The weight has no gradient: 2 (u - v) summed over v = -2, 0.5, times it.
+    loss.value.backward()
+    assert float(silent.shift.grad) == pytest.approx(3 / (4.25 + 1e-3) ** power, rel=1e-5)
 
 
 class ByLabel(torch.nn.Module):

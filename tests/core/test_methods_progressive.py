@@ -95,6 +95,15 @@ def test_the_student_becomes_the_teacher_and_the_optimizer_starts_anew():
     assert [s for s, e in enumerate(events, 1) if e] == [60, 180]
 
 
+def test_the_next_teacher_has_the_students_buffers():
+    method = Progressive(ProgressiveSettings(first=4))
+    model = Model(torch.nn.BatchNorm1d(1), method.parameterization(0.5), "teacher")
+    method.setup(model, gaussian_model(PRIOR), Budget(300, 8))
+    model.network.running_mean.fill_(3.0)
+    method.after_step(model, at(60))
+    assert float(method.previous.network.running_mean) == 3
+
+
 def test_the_second_stage_learns_from_the_first(chosen):
     """What the student of the stage before was changes the loss of the second stage, and not that of the first."""
     method, model = started(0.5, first=2)

@@ -54,6 +54,10 @@ def test_the_stages_go_on_from_the_first_training():
     assert [method.stage(Progress(0, 0, f)) for f in (0.0, 0.49, 0.5, 0.99)] == [5, 5, 6, 6]
     assert method.after_step(model, Progress(50, 0, 0.5)).message == "TCM stage 6"
     assert method.after_step(model, Progress(51, 0, 0.51)) is None
+    # One event per stage, whatever the rounding of the fraction.
+    method, model = started(stages=8)
+    told = [s for s in range(1, 4000) if method.after_step(model, Progress(s, s, s / 4000))]
+    assert told == [500 * stage for stage in range(1, 8)]
 
 
 @pytest.mark.parametrize(("settings", "want"), [({}, 0.0593383675), ({"weighting": "edm", "huber": 0.06}, 3.65347592e-05)])
@@ -66,6 +70,20 @@ def test_the_loss_by_hand(chosen, silent, settings, want):
     loss = method.loss(model, x0, NO_CONDITION, Progress(0, 0, 0), chosen([0.5], noise))
     assert loss.sigma.tolist() == pytest.approx([1.0, *[1.22114995] * 3], rel=1e-4)
     assert float(loss.value.detach()) == pytest.approx(want, rel=1e-3)
+
+
+def test_a_share_that_is_no_whole_number_of_samples_is_met_on_average(chosen, silent):
+    """A quarter of one sample is at t' in a quarter of the draws, that of two in half of them."""
+
+    def at_the_split(n, draw):
+        method, models = TCM(), [Model(copy.deepcopy(silent), EDM(0.5), "consistency") for _ in range(2)]
+        method.setup(*models, BUDGET)
+        x0 = torch.full((n, 1, 1), 0.3)
+        loss = method.loss(models[0], x0, NO_CONDITION, Progress(0, 0, 0), chosen([draw], 0 * x0))
+        return int((loss.sigma == 1).sum())
+
+    assert [at_the_split(1, u) for u in (0.1, 0.7, 0.8, 0.99)] == [0, 0, 1, 1]
+    assert [at_the_split(2, u) for u in (0.1, 0.4, 0.6, 0.99)] == [0, 0, 1, 1]
 
 
 def test_each_side_of_the_split_has_its_own_target(chosen, silent):

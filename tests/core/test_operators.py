@@ -149,6 +149,17 @@ def test_cg_solves_each_sample_on_its_own():
         torch.testing.assert_close(got, torch.linalg.solve(normal, right), rtol=1e-7, atol=1e-12)
 
 
+def test_cg_leaves_a_sample_that_is_solved_as_it_is():
+    """However long another of its batch still takes."""
+    scales = torch.stack([torch.linspace(1, 2, 6), torch.logspace(0, 4, 6)]).double()
+    right = torch.ones(2, 6, dtype=torch.float64)
+
+    def solved(which):
+        return conjugate_gradient(lambda x: scales[which] * x, right[which], 0 * right[which], tolerance=0.05)
+
+    torch.testing.assert_close(solved([0, 1]), torch.cat([solved([0]), solved([1])]), rtol=1e-12, atol=0)
+
+
 @pytest.mark.parametrize("gain", [1e-15, 1e-9, 1e9, 1e15])
 def test_cg_in_single_precision_does_not_depend_on_the_unit(gain):
     """Squares of such numbers are beyond single precision, and the sum of squares was taken for convergence."""

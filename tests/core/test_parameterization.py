@@ -47,6 +47,13 @@ def test_edm(x):
     torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
 
 
+def test_edm_tells_times_apart_far_below_the_least_level_that_is_drawn():
+    """Targets of consistency tuning lie as low as 1e-6; at 0 the time is finite."""
+    sigma = torch.tensor([1e-6, 1e-4, 1e-3], dtype=torch.float64)
+    torch.testing.assert_close(EDM(SD).to_native(sigma), sigma.log() / 4, rtol=1e-12, atol=0)
+    assert math.isfinite(EDM(SD).to_native(torch.zeros(())))
+
+
 def test_consistency_boundary_form(x):
     got, network = estimate(Consistency(SD, EPS), x)
     s = column(SIGMAS)
@@ -108,6 +115,15 @@ def test_ddpm_epsilon(x):
     epsilon = torch.tanh(0.7 * x / (1 + column(SIGMAS) ** 2).sqrt() + column(t))
     torch.testing.assert_close(got, x - column(SIGMAS) * epsilon, rtol=1e-9, atol=1e-9)
     assert form.sigma_max == pytest.approx(float(table[-1]), rel=1e-12)
+
+
+def test_ddpm_is_held_at_the_ends_of_its_table():
+    form, ends = DDPM(BARS), torch.tensor([0.0, 999.0], dtype=torch.float64)
+    table = torch.tensor([((1 - b) / b) ** 0.5 for b in (BARS[0], BARS[-1])], dtype=torch.float64)
+    torch.testing.assert_close(form.to_sigma(ends), table, rtol=1e-12, atol=0)
+    assert torch.equal(form.to_sigma(ends + torch.tensor([-5.0, 5.0])), form.to_sigma(ends))
+    beyond = torch.tensor([1e-4, 1e4], dtype=torch.float64)
+    torch.testing.assert_close(form.to_native(beyond), ends, rtol=1e-12, atol=1e-12)
 
 
 def test_ddpm_v(x):

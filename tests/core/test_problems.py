@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from cmmulti.conditioning import NO_CONDITION
 from cmmulti.model import Model
 from cmmulti.operators.affine import Affine
 from cmmulti.operators.base import Identity
@@ -13,7 +14,7 @@ from cmmulti.operators.restriction import Restriction
 from cmmulti.operators.stack import Stack
 from cmmulti.parameterization import EDM
 from cmmulti.problems.admm import ADMM
-from cmmulti.problems.base import Noised, Problem
+from cmmulti.problems.base import Noised, Problem, Step
 from cmmulti.problems.dps import DPS
 from cmmulti.problems.noisy_replacement import NoisyReplacement
 from cmmulti.problems.null_space import NullSpace
@@ -52,6 +53,12 @@ def measured(operator, noise, seed=0):
     x0 = PRIOR.sample(1, generator)
     y = operator(x0)
     return x0, y + noise * torch.randn(y.shape, generator=generator, dtype=y.dtype) * (2**0.5 if y.is_complex() else 1)
+
+
+def stepped(solver, problem, x0, randomness, state=None, sigma_next=1.0):
+    """One step of the solver from level 1, where the network's estimate is ``x0``."""
+    step = Step(torch.zeros_like(x0), 1.0, sigma_next, x0, gaussian_model(PRIOR), NO_CONDITION, randomness)
+    return solver.step(problem, step, state)
 
 
 def at_rest(operator, y, noise, solver, role="teacher", sigma=0.02, steps=400):
@@ -190,12 +197,24 @@ def test_noise_of_the_state_is_that_of_the_level(solver):
     assert spread.tolist() == pytest.approx([sigma] * 4, rel=0.03)
 
 
-def test_null_space_leaves_noisy_measurements_to_the_network_at_the_end():
+def test_null_space_scales_down_measurements_whose_noise_exceeds_the_level():
+    """c = 0.1 / 0.3: what was measured brings the level's noise along, and none is added there."""
+    n, noise = 4000, 0.3
+    operator = Mask(torch.tensor([[[1, 1, 0, 0]]]), (1, 4))
+    y = noise * operator(torch.randn(n, 1, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
+    problem = Problem(operator, y, noise, NullSpace())
+    got = stepped(NullSpace(), problem, torch.zeros_like(y), SampleRandomness(range(n)), sigma_next=0.1)
+    torch.testing.assert_close(got.x0, y / 3)
+    assert got.x_next.std(0).flatten().tolist() == pytest.approx([0.1] * 4, rel=0.05)
+
+
+@pytest.mark.parametrize("solver", [NullSpace(), NoisyReplacement()], ids=lambda s: type(s).__name__)
+def test_noisy_measurements_are_left_to_the_network_at_the_end(solver):
     operator, noise = OPERATORS["mask"], 0.3
     _, y = measured(operator, noise)
     model = gaussian_model(PRIOR)
     z = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    one = Multistep().sample(model, z, [0.1], NoNoise([0]), problem=Problem(operator, y, noise, NullSpace())).x
+    one = Multistep().sample(model, z, [0.1], NoNoise([0]), problem=Problem(operator, y, noise, solver)).x
     torch.testing.assert_close(one, PRIOR.denoised(0.1 * z, 0.1), rtol=0, atol=1e-9)
 
 
@@ -228,6 +247,36 @@ def test_pnp_cm_rests_where_its_optimality_condition_says(delta, strength):
     torch.testing.assert_close(got, balance(operator, y, noise, factors), rtol=0, atol=1e-3)
 
 
+def test_proximal_cg_renews_a_share_of_the_noise():
+    """y = 0 and equal weights: x0 = v / 2; at half the level 0.6 of the noise is fresh, 0.8 is what was there, 0 - x0."""
+    solver, v = ProximalCG(eta=0.6), torch.full((2, *SHAPE), 4.0, dtype=torch.float64)
+    problem = Problem(Identity(SHAPE), torch.zeros(1, *SHAPE, dtype=torch.float64), 1.0, solver)
+    got = stepped(solver, problem, v, SampleRandomness([0, 1]), sigma_next=0.5)
+    want = v / 2 + 0.5 * (0.6 * SampleRandomness([0, 1]).normal(v.shape) - 0.8 * v / 2)
+    torch.testing.assert_close(got.x_next, want, rtol=0, atol=1e-5)
+
+
+def test_admm_adds_the_share_of_noise_that_is_asked_for():
+    """y = 0 and equal weights: z = v / 2, u = -v / 2, a quarter of it at half the level, and 0.2 of that level's noise."""
+    solver, v = ADMM(eta=0.2), torch.full((2, *SHAPE), 4.0, dtype=torch.float64)
+    problem = Problem(Identity(SHAPE), torch.zeros(1, *SHAPE, dtype=torch.float64), 1.0, solver)
+    got = stepped(solver, problem, v, SampleRandomness([0, 1]), sigma_next=0.5)
+    want = v / 2 - v / 8 + 0.5 * 0.2 * SampleRandomness([0, 1]).normal(v.shape)
+    torch.testing.assert_close(got.x_next, want, rtol=0, atol=1e-5)
+
+
+def test_the_momentum_of_pnp_cm_fades():
+    """y = 0 and equal weights, v = 4, 8, 1: z = (v - u) / 2 = 2, 5, 3 and u = -z; 0.6 / k times z's step is added."""
+    solver, state = PnPCM(momentum=0.6), PnPCM().begin(None, None, None, None)[1]
+    problem = Problem(Identity(SHAPE), torch.zeros(1, *SHAPE, dtype=torch.float64), 1.0, solver)
+    states = []
+    for v in (4.0, 8.0, 1.0):
+        got = stepped(solver, problem, torch.full((1, *SHAPE), v, dtype=torch.float64), NoNoise([0]), state)
+        state = got.state
+        states.append(float(got.x_next.flatten()[0]))
+    assert states == pytest.approx([0, 0.6 / 2 * 3, 0.6 / 3 * -2], abs=1e-5)
+
+
 def test_pnp_cm_tells_another_level_than_was_added():
     told = []
 
@@ -248,14 +297,17 @@ def test_dps_is_the_best_step_along_the_gradient(name):
     operator, noise, sigma = OPERATORS[name], 0.2, 0.6
     _, y = measured(operator, noise)
     z = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    problem = Problem(operator, y, noise, DPS())
-    got = Euler().sample(gaussian_model(PRIOR), z, [sigma], SampleRandomness([0]), problem=problem).x
+    got, half = (
+        Euler().sample(gaussian_model(PRIOR), z, [sigma], SampleRandomness([0]), problem=Problem(operator, y, noise, s)).x
+        for s in (DPS(), DPS(strength=0.5))
+    )
     A, target = real_matrix(operator), (torch.view_as_real(y) if y.is_complex() else y).flatten()
     x0 = PRIOR.denoised(sigma * z, sigma).flatten()
     J = (PRIOR.basis * (PRIOR.variances / (PRIOR.variances + sigma**2))) @ PRIOR.basis.T
     d = J.T @ A.T @ (A @ x0 - target)
     rate = d @ A.T @ (A @ x0 - target) / ((A @ d) @ (A @ d) + noise**2 / sigma**2 * d @ d)
     torch.testing.assert_close(got.flatten(), x0 - rate * d, rtol=0, atol=1e-9)
+    torch.testing.assert_close(half.flatten(), x0 - rate / 2 * d, rtol=0, atol=1e-9)
 
 
 def test_dps_on_independent_coordinates_is_the_proximal_step():

@@ -7,7 +7,9 @@ import torch
 
 from cmmulti.errors import UserError
 from cmmulti.noise import check_levels, few_step_levels, karras
+from cmmulti.operators.base import Identity
 from cmmulti.parameterization import Consistency, TrigFlow
+from cmmulti.problems.base import Problem, Solver, StepResult
 from cmmulti.randomness import SampleRandomness
 from cmmulti.samplers.dpm_solver import DPMSolver
 from cmmulti.samplers.multistep import Multistep
@@ -99,6 +101,12 @@ def test_bad_levels_are_named(levels):
         check_levels(levels, 80.0)
 
 
+def test_the_models_highest_level_in_single_precision_is_not_above_it():
+    rounded = torch.tensor([0.3, 0.1])
+    assert float(rounded[0]) > 0.3
+    assert check_levels(rounded, 0.3) == rounded.tolist()
+
+
 def test_karras_grid():
     levels = karras(18)
     assert (float(levels[0]), float(levels[-1])) == (80.0, 0.002)
@@ -117,6 +125,20 @@ def test_karras_grid():
 def test_few_step_levels_decrease(n):
     for top in (80.0, 20.0, 1.0, 0.1):
         assert len(check_levels(few_step_levels(n, top), top)) == n
+
+
+def test_after_a_tensor_that_a_problem_names_two_estimates_make_no_slope():
+    """DPM-Solver goes on from it as from a start: the estimate before is of another trajectory."""
+    model, levels, named = gaussian_model(PRIOR), [5.0, 3.0, 2.0, 1.0, 0.5], start()
+
+    class Naming(Solver):
+        def step(self, problem, step, state):
+            return StepResult(step.x0, 2.0 * named if step.sigma_next == 2.0 else None, None, state)
+
+    problem = Problem(Identity(SHAPE), torch.zeros(1, *SHAPE), 0.0, Naming())
+    got = DPMSolver().sample(model, 0.5 * named, levels, SampleRandomness(range(5)), problem=problem).x
+    want = DPMSolver().sample(model, named, levels[2:], SampleRandomness(range(5))).x
+    torch.testing.assert_close(got, want)
 
 
 def test_churn_leaves_the_marginals():
@@ -143,6 +165,15 @@ def test_churn_never_asks_above_the_first_level():
     model = gaussian_model(PRIOR, sigma_max=3.0)
     sampler.sample(model, start(), [3.0, 2.9, 1.0], SampleRandomness(range(5)), callback=lambda s: told.append(s.sigma))
     assert told == pytest.approx([3.0, 2.9, 3.0, 1.0, math.sqrt(2)])
+
+
+def test_churn_is_shared_among_the_levels():
+    """0.6 over four raises those from 1 to 2 by 0.15, both ends too; each step but the last ends at its next level."""
+    told = []
+    sampler, model = StochasticHeun(churn=0.6, lowest=1.0, highest=2.0), gaussian_model(PRIOR)
+    levels = [3.0, 2.0, 1.0, 0.5]
+    sampler.sample(model, start(), levels, SampleRandomness(range(5)), callback=lambda s: told.append(s.sigma))
+    assert told == pytest.approx([3.0, 2.0, 2.3, 1.0, 1.15, 0.5, 0.5])
 
 
 @pytest.mark.parametrize(

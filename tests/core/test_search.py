@@ -7,7 +7,7 @@ import torch
 
 from cmmulti.errors import UserError
 from cmmulti.model import Model
-from cmmulti.noise import karras
+from cmmulti.noise import check_levels, karras
 from cmmulti.parameterization import Consistency
 from cmmulti.randomness import SampleRandomness
 from cmmulti.samplers.multistep import Multistep
@@ -34,6 +34,17 @@ def test_finds_the_minimum_of_a_unimodal_quality(target):
 def test_room_is_left_for_the_levels_to_come():
     found = search_levels(lambda levels: levels[-1], 3, [9.0, 5.0, 3.0, 1.0])
     assert found.levels[-1] == (9.0, 3.0, 1.0)
+
+
+def test_no_list_is_tried_that_does_not_decrease():
+    tried = []
+
+    def quality(levels):
+        tried.append(check_levels(levels, 80.0))
+        return abs(math.log(levels[-1] / 3))
+
+    search_levels(quality, 4, GRID)
+    assert {len(levels) for levels in tried} == {1, 2, 3, 4}
 
 
 def test_more_steps_that_do_not_help_are_left_out():

@@ -28,6 +28,16 @@ def test_no_row_is_its_own_neighbour() -> None:
     assert float(found.distances.min()) > 0
 
 
+def test_precision_and_recall_by_hand() -> None:
+    """On a line the nearest neighbours of 0, 1, 3 and 7 are 1, 1, 2 and 4 off: -1 and 5 are among them, -1.5 and 12 not.
+
+    The second ones are 3, 2, 3 and 6 off: all are. The nearest of 5 is 6 off, which takes in all of the other set.
+    """
+    real, samples = torch.tensor([[0.0], [1.0], [3.0], [7.0]]), torch.tensor([[-1.0], [-1.5], [5.0], [12.0]])
+    assert precision_recall(real, samples, k=1) == (0.5, 1.0)
+    assert precision_recall(real, samples, k=2) == (1.0, 1.0)
+
+
 def test_equal_laws_have_high_precision_and_recall() -> None:
     precision, recall = precision_recall(normal(400, 2, 0), normal(400, 2, 1))
     assert precision > 0.9
@@ -61,6 +71,14 @@ def test_copies_are_found_and_named() -> None:
     assert found.nearer >= 0.02
 
 
+def test_distances_are_per_element() -> None:
+    """Samples 0.03 beside a training item in every element, held-out items 0.2 beside one."""
+    train = normal(500, 16, 0)
+    found = memorisation(train[:99] + 0.03, train, train[100:] - 0.2)
+    assert found.median == pytest.approx(0.03, rel=1e-3)
+    assert found.heldout_median == pytest.approx(0.2, rel=1e-3)
+
+
 def test_fresh_draws_are_not_suspected_more_than_the_one_in_a_hundred_of_the_threshold() -> None:
     found = memorisation(normal(1000, 16, 2), normal(500, 16, 0), normal(1000, 16, 1))
     assert found.copied < 0.03
@@ -78,7 +96,7 @@ def test_blur_is_nearer_to_everything_but_copies_nothing() -> None:
 def test_samples_far_from_everything_are_no_copies_of_the_item_that_sticks_out() -> None:
     train = normal(500, 16, 0)
     train[3] *= 20
-    found = memorisation(3 * train[3] + normal(100, 16, 2), train, normal(1000, 16, 1))
+    found = memorisation(1.5 * train[3] + normal(100, 16, 2), train, normal(1000, 16, 1))
     assert found.copied == 0
     assert not found.suspects
 

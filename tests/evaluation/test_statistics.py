@@ -72,6 +72,13 @@ def test_bootstrap_covers_the_truth_about_as_often_as_it_says() -> None:
     assert 82 <= hits <= 99
 
 
+def test_the_interval_of_a_distance_is_cut_at_zero() -> None:
+    found = bootstrap(lambda rows: float(rows.mean()), torch.arange(10.0)[:, None] - 4.4)
+    assert found.value == pytest.approx(0.1)
+    assert found.low == 0
+    assert found.high > 1
+
+
 def clusters(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Ten separated groups of points, a row of each in turn, and their labels."""
     labels = torch.arange(n) % 10

@@ -19,6 +19,7 @@ from cmmulti.evaluation.study import Study, label_features, study, training_tens
 from cmmulti.modality import DataSource, ModalitySettings, Split
 from cmmulti.nn.classifier import Classifier
 from cmmulti.pipeline import Pipeline
+from cmmulti.randomness import SampleRandomness
 
 SOURCE = DataSource(name="waves")
 QUICK = Training(steps=150, batch=32)
@@ -26,6 +27,12 @@ QUICK = Training(steps=150, batch=32)
 
 class Lossy(WaveModality):
     lossy = True
+
+
+class Hissing(WaveModality):
+    def decode(self, x: Tensor, like: Tensor | None = None, randomness: SampleRandomness | None = None) -> Tensor:
+        assert randomness is not None
+        return x[0] + randomness.normal(x.shape)[0]
 
 
 class Nameless(WaveModality):
@@ -119,6 +126,13 @@ def test_the_round_trip_keeps_the_shape_that_framing_changed() -> None:
     assert torch.equal(back[..., -1], back[..., -2])
 
 
+def test_what_decoding_draws_for_a_row_depends_on_its_seed_alone() -> None:
+    modality, x = Hissing(ModalitySettings()), torch.zeros(2, 1, LENGTH)
+    both = round_trip(modality, x, [4, 5])
+    assert torch.equal(both[1:], round_trip(modality, x[1:], [5]))
+    assert not torch.equal(both[0], both[1])
+
+
 def test_drawing_depends_on_the_seed_alone_and_repeats_only_what_is_augmented() -> None:
     data = Waves("train")
     a, b = draw(data, 3, 20, copies=2), draw(data, 3, 20, copies=2)
@@ -132,7 +146,11 @@ def test_drawing_depends_on_the_seed_alone_and_repeats_only_what_is_augmented() 
         def tensor(self, index: int, generator: torch.Generator | None) -> Tensor:
             return self.item(index)
 
-    assert len(draw(Plain("train"), 3, 20, copies=2)) == 20
+    plain = draw(Plain("train"), 3, 20, copies=2)
+    assert len(plain) == 20
+    places = [next(i for i in range(len(data)) if torch.equal(data.item(i), x)) for x in plain.x]
+    assert places != sorted(places)
+    assert plain.labels.tolist() == data.labels[places].tolist()
 
 
 def test_the_classifier_is_the_same_each_time_and_leaves_the_global_generator_alone(tmp_path: Path) -> None:

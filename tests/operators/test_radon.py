@@ -79,6 +79,19 @@ def test_back_projection_of_water_reads_zero_hu():
     assert abs(float(hu[outside].mean()) + 1000) < 5
 
 
+def test_each_view_of_a_back_projection_counts_by_half_the_gaps_beside_it():
+    """At 0, 0.1, 0.5 and 2, where pi is 0 again: 0.1 and pi - 2 beside the first, and so on; a view alone counts by pi."""
+    uneven = torch.tensor([0.5, 0.0, 2.0, 0.1 + math.pi], dtype=torch.float64)
+    weights = [(0.4 + 1.5) / 2, (0.1 + math.pi - 2) / 2, (1.5 + math.pi - 2) / 2, (0.1 + 0.4) / 2]
+    domain, views = (1, 8, 8), torch.randn(1, 1, 4, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for k, weight in enumerate(weights):
+        others_dark = torch.zeros_like(views)
+        others_dark[:, :, k] = views[:, :, k]
+        got = fbp(Radon(domain, uneven, bins=12), others_dark)
+        alone = fbp(Radon(domain, uneven[[k]], bins=12), views[:, :, [k]])
+        torch.testing.assert_close(got, alone * weight / math.pi)
+
+
 def test_back_projection_does_not_depend_on_the_order_of_views():
     radon = Radon((1, 24, 24), angles(40))
     order = torch.randperm(40, generator=torch.Generator().manual_seed(0))

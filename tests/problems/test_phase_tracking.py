@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from cmmulti.conditioning import NO_CONDITION
 from cmmulti.operators.affine import Affine
 from cmmulti.operators.base import Identity
 from cmmulti.operators.fourier import Fourier
 from cmmulti.operators.mask import Mask
+from cmmulti.problems.base import Noised, Step
 from cmmulti.problems.phase_tracking import PhaseTracking
 from cmmulti.randomness import SampleRandomness
 from cmmulti.samplers.multistep import Multistep
@@ -40,11 +42,11 @@ def scene():
     return prior, x, phase, solver
 
 
-def solved(prior, solver, levels=(0.3, 0.2, 0.1, 0.05)):
-    problem = solver.problem(0.0, None, 0.0)
-    return (
-        Multistep().sample(gaussian_model(prior), (2, *SHAPE), levels, SampleRandomness([0, 1]), problem=problem).x.double()
-    )
+def solved(prior, solver, levels=(0.3, 0.2, 0.1, 0.05), noise=0.0):
+    """From 0 in the item's own units, noised to the first level."""
+    problem = solver.problem(noise, None, 0.0)
+    start = Noised(solver.affine.to_model(torch.zeros(2, *SHAPE, dtype=torch.float64), SHAPE[1:], 0.0))
+    return Multistep().sample(gaussian_model(prior), start, levels, SampleRandomness([0, 1]), problem=problem).x.double()
 
 
 def test_tracking_beats_a_wrong_fixed_phase(scene):
@@ -56,11 +58,22 @@ def test_tracking_beats_a_wrong_fixed_phase(scene):
     assert right < tracked
 
 
-def test_the_answer_does_not_depend_on_gain_and_offset(scene):
+def test_the_phase_of_a_step_is_where_the_next_one_begins(scene):
+    prior, x, phase, solver = scene
+    problem = solver.problem(0.0, None, 0.0)
+    _, first = solver.begin(problem, x, [0.3], None)
+    step = Step(x, 0.3, 0.1, x, gaussian_model(prior), NO_CONDITION, SampleRandomness([0, 1]))
+    found = solver.step(problem, step, first).state
+    torch.testing.assert_close(found, solver.tracked(solver.window, 0.0, x, 0.3, first))
+    assert (found - phase).norm() < 0.5 * (first - phase).norm()
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_the_answer_does_not_depend_on_gain_and_offset(scene, noise):
     prior, _, _, solver = scene
     gain, offset = 2.0, 0.5
     one = torch.ones(1, 1, 1, 1)
     moved = replace(solver, affine=Affine(gain * one, offset * one, SHAPE[1:], (0, 0)))
     levels = (0.3, 0.1)
-    there = solved(prior.moved(gain, offset), moved, [v / gain for v in levels])
-    assert torch.allclose(gain * there + offset, solved(prior, solver, levels), atol=1e-5)
+    there = solved(prior.moved(gain, offset), moved, [v / gain for v in levels], noise)
+    torch.testing.assert_close(gain * there + offset, solved(prior, solver, levels, noise), rtol=1e-5, atol=1e-5)

@@ -50,8 +50,12 @@ def test_a_healthy_run() -> None:
     assert findings(log(), [], FACTS) == []
     assert findings(log(stage=2.0), validation(), FACTS._replace(taught=True)) == []
     # A target that moves in stages, or is made of the network's own derivative, may raise the loss.
-    assert findings([*log(stage=0.0)[:10], *log(lambda _: 9.0, stage=1.0)[10:]], [], FACTS) == []
+    for part in ("stage", "levels"):
+        risen = [*log(**{part: 2.0})[:10], *log(lambda _: 9.0, **{part: 3.0})[10:]]
+        assert findings(risen, [], FACTS) == []
     assert findings(log(lambda part: 1 + part, tangent_norm=1.0), [], FACTS) == []
+    # Sound losses end at up to 1.09 times their least.
+    assert findings(log(lambda part: 1 + 0.1 * part), [], FACTS) == []
     # Held-out items decide where they were looked at.
     assert findings(log(lambda part: 1 + 3 * part), validation(), FACTS) == []
 
@@ -125,6 +129,23 @@ def test_a_noise_level_diverges() -> None:
     assert only(findings(log(), validation({"error_3_10": 0.9}), FACTS._replace(role="teacher")), "noise level diverges")
 
 
+def test_a_noise_level_is_held_to_its_best() -> None:
+    """Not to its start, which for a network without a teacher is as bad as can be."""
+    grown = validation({"error_3_10": 1.3}, start=1.6)
+    assert "3 to 10 went from 0.45 to 1.3" in only(findings(log(), grown, FACTS), "noise level diverges").what
+    falling = validation({"error_10_max": 3.2})
+    falling[0]["error_10_max"], falling[1]["error_10_max"] = 6.0, 4.0
+    assert findings(log(), falling, FACTS) == []
+
+
+def test_half_of_the_levels_are_single_ones_and_the_worst_is_told() -> None:
+    """By growth, not by size."""
+    grown = validation({"error_1_3": 2.0, "error_3_10": 2.4, "error_10_max": 2.9})
+    for row in grown[:2]:
+        row["error_10_max"] = 1.1
+    assert "3 to 10 went from 0.4 to 2.4" in only(findings(log(), grown, FACTS), "noise level diverges").what
+
+
 def test_a_student_forgot_its_teacher() -> None:
     taught = FACTS._replace(taught=True)
     found = only(
@@ -134,6 +155,9 @@ def test_a_student_forgot_its_teacher() -> None:
     everywhere = dict.fromkeys((f"error_{r}" for r in RANGES), 0.75)
     assert "1.9 times" in only(findings(log(), validation(everywhere), taught), "student forgot its teacher").what
     assert findings(log(), validation(everywhere), FACTS) == []
+    # Students that kept their teacher measured up to 1.4 overall; a level that got better makes up for others.
+    assert findings(log(), validation(dict.fromkeys(everywhere, 0.58)), taught) == []
+    assert findings(log(), validation({**dict.fromkeys(everywhere, 0.88), "error_0.1_0.3": 0.12}), taught) == []
 
 
 def test_a_learning_rate_too_high() -> None:

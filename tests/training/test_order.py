@@ -14,6 +14,11 @@ def test_every_pass_sees_every_example_once_in_another_order() -> None:
     assert [p.example for p in first] != [p.example for p in second]
 
 
+def test_another_seed_has_another_order() -> None:
+    orders = [[p.example for p in Order(30, seed, batch_size=30).batch(0)] for seed in (3, 3, 4)]
+    assert orders[0] == orders[1] != orders[2]
+
+
 def test_batches_run_across_the_end_of_a_pass() -> None:
     order = Order(5, seed=0, batch_size=3)
     stream = [place for step in range(5) for place in order.batch(step)]
