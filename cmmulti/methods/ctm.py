@@ -142,7 +142,7 @@ class CTM(Method):
     def denoising(self, model: Model, x0: Tensor, condition: Condition, randomness: TrainingRandomness) -> Tensor:
         """The denoising loss on the diagonal, a scalar."""
         normal = randomness.normal_like(torch.empty(len(x0), device=x0.device), "denoising-sigma")
-        uniform = randomness.uniform(len(x0), x0.device, "denoising-sigma")
+        uniform = randomness.uniform(len(x0), x0.device, "denoising-sigma-noisy")
         offset = randomness.uniform(1, x0.device, "denoising-share")
         sigma = self.denoising_levels(normal, uniform, offset, model.sigma_max)
         noisy = torch.addcmul(x0, expand(sigma, x0), randomness.normal_like(x0, "denoising"))

@@ -10,8 +10,6 @@ from cmmulti.testing.methods import loss_of, prepared
 from cmmulti.testing.tiny import methods
 
 METHODS = methods()
-# The two laws of the levels that are denoised: no sample takes its level from both.
-SHARED = {"ctm": ["denoising-sigma"]}
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -27,4 +25,4 @@ def test_each_draw_has_a_purpose_of_its_own(name: str, monkeypatch: pytest.Monke
     ready, model, _ = prepared(METHODS[name])
     loss_of(ready, model)
     assert len(purposes) >= 2
-    assert sorted(purposes) == sorted([*set(purposes), *SHARED.get(name, [])])
+    assert sorted(purposes) == sorted(set(purposes))
