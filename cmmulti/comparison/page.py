@@ -80,7 +80,7 @@ def _quality_text(plan: Plan) -> str:
     return (
         f"Every method had the same budget, {plan.config.budget.told}. Measured on the {' and '.join(splits)} split. "
         f"Several numbers in a place are for {steps}, which are as many network evaluations unless a table below says "
-        "more; a denoiser's last number, and a teacher's only one, are for 35 of them. "
+        "more; a denoiser's last number, the only one of a teacher's samples, is for 35 of them. "
         f"↑: higher is better, ↓: lower. {floor}"
     ).rstrip()
 

@@ -176,14 +176,19 @@ def _measure(places: Places, entry: Entry, command: str, tell: Tell) -> None:
 
 
 def _evaluate(places: Places, entry: Entry, model: str, config: RunConfig, command: str, tell: Tell) -> None:
-    """Figures as ``cmmulti evaluate`` makes them; those of a denoiser at 35 evaluations too, of a teacher there alone."""
+    """Figures as ``cmmulti evaluate`` makes them; those of a denoiser at 35 evaluations too.
+
+    A teacher's samples are measured there alone: in a few steps they are noise. Tasks start near their answer, and there a
+    teacher may be as good as its students.
+    """
     asked, steps = entry.evaluation, list(entry.evaluation.steps)
     pipeline = Pipeline.from_pretrained(model, _device(config))
     if entry.method == TEACHER and pipeline.model.role != "teacher":
         raise UserError(f"{model}: a {pipeline.model.role} model; expected a denoising teacher")
     if pipeline.model.role == "teacher" and pipeline.config.sampler is None:  # a student of few steps names its sampler
         best = THEIR_OWN.teacher_steps(pipeline) if asked.task is None else TEACHER_EVALUATIONS
-        steps = [best] if entry.method == TEACHER else [*steps, best]
+        alone = entry.method == TEACHER and asked.task is None
+        steps = [best] if alone else [*steps, best]
     request = Request(
         pipeline=pipeline,
         model=entry.name,
