@@ -40,7 +40,9 @@ class BudgetConfig(Section):
 
     @property
     def told(self) -> str:
-        return f"{self.steps} steps" if self.minutes is None else f"{self.minutes:g} minutes of compute"
+        if self.minutes is None:
+            return f"{self.steps} step{'s' * (self.steps != 1)}"
+        return f"{self.minutes:g} minute{'s' * (self.minutes != 1)} of compute"
 
 
 class EvaluationConfig(Section):
