@@ -29,8 +29,21 @@ LATER = ("lower", "context", "guidance", "sampler", "unconditional")
 """Keys that the first versions of the format did not have."""
 
 
-def read_folder(folder: Path) -> tuple[Model, Modality, PipelineConfig, str]:
+def read_model(model: str | Path) -> tuple[Model, Modality, PipelineConfig, str]:
+    """Everything in a model's folder, or in that of a shipped name.
+
+    Raises:
+        UserError: there is neither, or its files are not as :func:`read_folder` wants them.
+    """
+    return read_folder(model_folder(model), shipped=not Path(model).exists())
+
+
+def read_folder(folder: Path, shipped: bool = False) -> tuple[Model, Modality, PipelineConfig, str]:
     """Everything in a model folder, checked before it is used.
+
+    Args:
+        shipped: the folder came with a package and is trusted as its code is. Its networks are not tried without memory
+            before they get some, for which PyTorch would import its compiler: a second's work.
 
     Raises:
         UserError: naming the file and what is wrong with it.
@@ -42,7 +55,11 @@ def read_folder(folder: Path) -> tuple[Model, Modality, PipelineConfig, str]:
     config = read_config(folder / CONFIG)
     try:
         modality = config.build_modality()
-        states = [read_weights(folder / name, _shapes_of(piece, modality)) for name, piece in config.files.items()]
+        if shipped:
+            shapes = [shapes_of(network) for network in networks(config.build_model())]
+        else:
+            shapes = [_shapes_of(piece, modality) for piece in config.files.values()]
+        states = [read_weights(folder / name, wanted) for name, wanted in zip(config.files, shapes, strict=True)]
         model = config.build_model()
     except UserError as error:
         told = str(error)

@@ -18,7 +18,7 @@ from cmmulti.media import Media
 from cmmulti.modality import Assignment, Item, Modality
 from cmmulti.model import Model
 from cmmulti.pipeline.conditioned import Conditioned
-from cmmulti.pipeline.folder import PipelineConfig, model_folder, read_folder, write_folder
+from cmmulti.pipeline.folder import PipelineConfig, read_model, write_folder
 from cmmulti.pipeline.outcome import Outcome
 from cmmulti.pipeline.processes import gathered, my_share
 from cmmulti.randomness import SampleRandomness
@@ -50,7 +50,7 @@ class Pipeline(Conditioned):
         Raises:
             UserError: nothing of that name or folder; a file is missing, damaged or of another architecture.
         """
-        model, modality, config, card = read_folder(model_folder(name_or_folder))
+        model, modality, config, card = read_model(name_or_folder)
         return cls(model.to(device).eval(), modality, config, card)
 
     def save_pretrained(self, folder: str | Path, half: bool = False) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.signal import lfilter
+import scipy
 
 from modalities.audio.clip import Floats, Span
 
@@ -51,14 +51,14 @@ def continued(context: Floats, length: int, rate: int) -> Floats:
     # Free response of 1 / A(z): the state of its transposed form, given the last outputs, newest first.
     latest = context[::-1][:order]
     state = np.array([coefficients[k:] @ latest[: order - k] for k in range(order)])
-    result, _ = lfilter([1.0], np.concatenate([[1.0], -coefficients]), np.zeros(length), zi=state)
+    result, _ = scipy.signal.lfilter([1.0], np.concatenate([[1.0], -coefficients]), np.zeros(length), zi=state)
     return np.asarray(result, np.float64)
 
 
 def hissed(context: Floats, noise: Floats, rate: int) -> Floats:
     """The noise that goes on after ``context``: what the prediction leaves out, coloured like it. ``noise`` is white."""
     coefficients, error, _ = _fitted(context, rate)
-    return np.asarray(lfilter([error], np.concatenate([[1.0], -coefficients]), noise), np.float64)
+    return np.asarray(scipy.signal.lfilter([error], np.concatenate([[1.0], -coefficients]), noise), np.float64)
 
 
 def _fades(length: int, before: Floats, after: Floats) -> tuple[Floats, Floats]:

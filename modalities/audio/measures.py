@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.signal import stft
+import scipy
 
 from cmmulti.errors import UserError
 from modalities.audio.clip import Clip, Floats, Span
@@ -44,7 +44,7 @@ def log_spectral_distance(result: Floats, truth: Floats, rate: int, spans: Seque
 def _power(x: Floats, size: int, hop: int) -> Floats:
     """(..., n) -> (..., bins, frames), frame t centred on sample ``t * hop``; scipy asks for one whole window."""
     x = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, max(size - x.shape[-1], 0))])
-    spectrum = stft(x, nperseg=size, noverlap=size - hop, boundary="zeros", padded=True)[2]
+    spectrum = scipy.signal.stft(x, nperseg=size, noverlap=size - hop, boundary="zeros", padded=True)[2]
     return np.asarray(np.abs(spectrum) ** 2)
 
 

@@ -6,9 +6,9 @@ from functools import lru_cache
 from math import ceil, gcd
 
 import numpy as np
+import scipy  # its parts load when they are used: most clips keep their rate
 import torch
 from numpy.typing import NDArray
-from scipy.signal import firwin, resample_poly
 from torch import Tensor
 
 from modalities.audio.torchaudio_guard import functional
@@ -25,8 +25,9 @@ def resampled(wave: Tensor, old: int, new: int) -> Tensor:
         return wave
     up, down = new // gcd(old, new), old // gcd(old, new)
     if max(up, down) > ODD:
-        values = resample_poly(wave.numpy(), up, down, axis=-1, window=_filter(up, down).astype(wave.numpy().dtype))
-        result = torch.from_numpy(values)
+        values = wave.numpy()
+        taps = _filter(up, down).astype(values.dtype)
+        result = torch.from_numpy(scipy.signal.resample_poly(values, up, down, axis=-1, window=taps))
     else:
         result = functional().resample(wave, old, new, WIDTH, ROLLOFF, "sinc_interp_kaiser", BETA)
     return result[..., : ceil(wave.shape[-1] * new / old)]
@@ -41,5 +42,5 @@ def reach(old: int, new: int) -> float:
 def _filter(up: int, down: int) -> NDArray[np.float64]:
     """The same low pass, sampled at ``up`` times the old rate."""
     half = round(WIDTH * max(up, down) / ROLLOFF)
-    taps: NDArray[np.float64] = firwin(2 * half + 1, ROLLOFF / max(up, down), window=("kaiser", BETA))
+    taps: NDArray[np.float64] = scipy.signal.firwin(2 * half + 1, ROLLOFF / max(up, down), window=("kaiser", BETA))
     return taps

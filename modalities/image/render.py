@@ -6,9 +6,9 @@ import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 from cmmulti.media import Media
 from cmmulti.media import Picture as Shown
@@ -78,7 +78,7 @@ def _marked(pixels: NDArray[np.uint8], mark: NDArray[np.bool_], caption: str, ti
     scale = _scale(pixels.shape[:2], 256)
     large, hole = _enlarged(pixels, scale), _enlarged(mark.astype(np.uint8), scale) > 0
     line = max(1, max(hole.shape) // 256)
-    edge = ndimage.binary_dilation(hole, iterations=line) & ~hole
+    edge = scipy.ndimage.binary_dilation(hole, iterations=line) & ~hole
     if tint:
         large = np.where(hole[..., None], np.rint(0.35 * large + 0.65 * _HOLE), large).astype(np.uint8)
     large = np.where(edge[..., None], _HOLE, large).astype(np.uint8)

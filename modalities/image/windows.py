@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from cmmulti.errors import UserError
@@ -93,11 +93,11 @@ def around(mask: NDArray[np.bool_], side: tuple[int, int]) -> tuple[Windows, NDA
     size = (mask.shape[0], mask.shape[1])
     if size[0] <= side[0] and size[1] <= side[1]:
         return covering(size, side), np.where(mask, 0, -1)
-    labels, _ = ndimage.label(mask, np.ones((3, 3)))
+    labels, _ = scipy.ndimage.label(mask, np.ones((3, 3)))
     reach = [s if n <= s else s - 2 * (s // 8) for n, s in zip(size, side, strict=True)]
     groups: list[list[tuple[int, int]]] = []
     group_of = [-1]
-    for found in ndimage.find_objects(labels):
+    for found in scipy.ndimage.find_objects(labels):
         box = [(s.start, s.stop) for s in found]
         if not _fits(box, reach):
             return None

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy
 from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
 
 from cmmulti.media import Media, Picture
 from modalities.volume.geometry import AXES, Layout, Plane, reordered
@@ -158,7 +158,7 @@ def _tile(
             (width, height), Image.Resampling.NEAREST
         )
         hole = np.asarray(inside).astype(bool)
-        colour[hole & ~ndimage.binary_erosion(hole)] = OUTLINE
+        colour[hole & ~scipy.ndimage.binary_erosion(hole)] = OUTLINE
     return _lettered(Image.fromarray(colour), plane)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from modalities.volume.geometry import Layout
 from modalities.volume.item import Array, Volume
@@ -62,13 +62,13 @@ class Resampling:
         index = np.argwhere(where).T
         at = (index - self._origin()[:, None]) / self.ratio[:, None]
         out = np.zeros(where.shape, np.float32)
-        out[where] = ndimage.map_coordinates(values.astype(np.float32), at, order=1, mode="nearest")
+        out[where] = scipy.ndimage.map_coordinates(values.astype(np.float32), at, order=1, mode="nearest")
         return out
 
     def _coarser(self, values: Array) -> Array:
         width = np.maximum(0, (self.ratio - 1) / 2)
-        smooth = ndimage.gaussian_filter(values, width, mode="nearest") if (width > 0).any() else values
-        return ndimage.affine_transform(
+        smooth = scipy.ndimage.gaussian_filter(values, width, mode="nearest") if (width > 0).any() else values
+        return scipy.ndimage.affine_transform(
             smooth, self.ratio, self._origin(), output_shape=self.shape, order=1, mode="nearest", output=np.float32
         )
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,19 @@ def test_each_command_explains_itself(cmmulti: Callable[..., tuple[int, str, str
     assert (code, err) == (0, "")
     assert out.startswith(f"usage: cmmulti {command}")
     assert "``" not in out  # the markup of docstrings
+
+
+@pytest.mark.parametrize("model", ["digits", "spoken-digits"])
+def test_a_shipped_model_samples_without_what_takes_long_to_import(tmp_path: Path, model: str) -> None:
+    program = (
+        "import sys\n"
+        "from cmmulti.cli import main\n"
+        f"main(['sample', {model!r}, '--n', '1', '--steps', '1', '--out', {str(tmp_path / 'out')!r}])\n"
+        "print('\\n' + ' '.join(sys.modules))"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert {"torch", "modalities"} <= (modules := set(answer.stdout.splitlines()[-1].split()))
+    assert not {"torch._dynamo", "sympy", "scipy.signal", "scipy.stats", "monai", "pytorch_lightning"} & modules
 
 
 def test_every_flag_has_its_words() -> None:

@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from cmmulti import registry
 from cmmulti.errors import UserError
 from cmmulti.pipeline import Pipeline
 
@@ -27,6 +28,14 @@ def test_round_trip(pipe: Pipeline, folder: Path) -> None:
     assert sorted(p.name for p in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     # What this model has not is not written: earlier versions, which do not know the keys, read it.
     assert json.loads((folder / "config.json").read_text()).keys().isdisjoint({"lower", "context", "guidance", "sampler"})
+
+
+@pytest.mark.parametrize("name", registry.names("models"))
+def test_a_shipped_model_would_be_accepted_as_anybodys(name: str) -> None:
+    asked, copied = Pipeline.from_pretrained(name), Pipeline.from_pretrained(registry.model_folder(name))
+    assert asked.config == copied.config
+    assert asked.model.state_dict().keys() == copied.model.state_dict().keys()
+    assert all(torch.equal(a, b) for a, b in zip(asked.model.parameters(), copied.model.parameters(), strict=True))
 
 
 def test_half_precision_halves_the_file(pipe: Pipeline, folder: Path, tmp_path: Path) -> None:
