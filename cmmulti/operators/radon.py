@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
+import scipy
 import torch
-from scipy import sparse
 from torch import Tensor, fft
 
 from cmmulti.operators.base import LinearOperator
@@ -64,11 +64,11 @@ class Radon(LinearOperator):
         key = (like.dtype, like.device)
         if key not in self._matrices:
             rows = [self._view(angle) for angle in self.angles.tolist()]
-            matrix = sparse.vstack(rows, format="csr")
+            matrix = scipy.sparse.vstack(rows, format="csr")
             self._matrices[key] = _torch_csr(matrix, like), _torch_csr(matrix.T.tocsr(), like)
         return self._matrices[key]
 
-    def _view(self, angle: float) -> sparse.csr_matrix:
+    def _view(self, angle: float) -> scipy.sparse.csr_matrix:
         """(bins, pixels) of one view."""
         rows, columns = self.domain[-2:]
         cos, sin = math.cos(angle), math.sin(angle)
@@ -89,7 +89,7 @@ class Radon(LinearOperator):
             weights.append(weight[seen])
             below = above
         entries = np.concatenate(weights), (np.concatenate(bins), np.concatenate(pixels))
-        return sparse.csr_matrix(entries, shape=(self.bins, rows * columns))
+        return scipy.sparse.csr_matrix(entries, shape=(self.bins, rows * columns))
 
 
 def covering_bins(size: Sequence[int], pixel_mm: float, bin_mm: float) -> int:
@@ -140,7 +140,7 @@ def _shadow(distance: np.ndarray, a: float, b: float) -> np.ndarray:
     return np.clip(share / (a * b), 0, 1)
 
 
-def _torch_csr(matrix: sparse.csr_matrix, like: Tensor) -> Tensor:
+def _torch_csr(matrix: scipy.sparse.csr_matrix, like: Tensor) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
         return torch.sparse_csr_tensor(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse.linalg import cg
+import scipy
 
 from modalities.volume.item import Array, Volume
 
@@ -33,9 +32,10 @@ def harmonic(volume: Volume, hidden: Array) -> Volume:
             pairs.append((here[both], there[both], weight))
     rows, columns = (np.concatenate([p[i] for p in pairs]) for i in (0, 1))
     weights = np.concatenate([np.full(len(p[0]), -p[2]) for p in pairs])
-    laplacian = sparse.csr_matrix((weights, (rows, columns)), shape=(len(diagonal),) * 2) + sparse.diags(diagonal)
+    neighbours = scipy.sparse.csr_matrix((weights, (rows, columns)), shape=(len(diagonal),) * 2)
+    laplacian = neighbours + scipy.sparse.diags(diagonal)
     start = np.full(len(right), right.sum() / max(diagonal.sum() + weights.sum(), 1e-12))
-    solved, _ = cg(laplacian, right, x0=start, rtol=1e-4, maxiter=500)
+    solved, _ = scipy.sparse.linalg.cg(laplacian, right, x0=start, rtol=1e-4, maxiter=500)
     filled = np.zeros(volume.shape)
     filled[hidden] = solved
     return volume.with_replaced(hidden, filled)

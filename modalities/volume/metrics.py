@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from skimage.metrics import structural_similarity
+import skimage
 
 from modalities.volume.item import Array, Kind
 
@@ -27,7 +27,10 @@ def psnr(truth: Array, result: Array) -> float:
 
 def ssim(truth: Array, result: Array) -> float:
     """Mean over slices (first axis) of SSIM with a uniform 7 x 7 window; range: the largest true value of the volume."""
-    each = [structural_similarity(t, r, data_range=float(truth.max())) for t, r in zip(truth, result, strict=True)]
+    each = [
+        skimage.metrics.structural_similarity(t, r, data_range=float(truth.max()))
+        for t, r in zip(truth, result, strict=True)
+    ]
     return float(np.mean(each))
 
 
