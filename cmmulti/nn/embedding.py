@@ -39,8 +39,9 @@ class ConditionEmbedding(nn.Module):
     Args:
         width: of the vector. classes: number of labels, 0 for none. modalities: number of modalities, 0 for none.
         context_width: features of a context, 0 for none; the mean of its tokens is added, so that it reaches every block.
-        two_times: the network is also told ``time_next``; with ``time_gap`` as ``time - time_next``, which MeanFlow advises
-            (arXiv 2505.13447, table 1c). guided: it is told the guidance weight, 1 where the condition has none.
+        two_times: the network is also told ``time_next``, ``time`` itself where there is none (the diagonal, where it
+            denoises); with ``time_gap`` as ``time - time_next``, which MeanFlow advises (arXiv 2505.13447, table 1c).
+            guided: it is told the guidance weight, 1 where the condition has none.
     """
 
     def __init__(
@@ -75,12 +76,13 @@ class ConditionEmbedding(nn.Module):
 
     def _embed(self, time: Tensor, condition: Condition, time_next: Tensor | None) -> Tensor:
         h = self.time_in(self.time(time))
-        if time_next is not None:
-            if self.next_in is None:
-                raise ValueError("this network has one time; build it with two_times=True to give it time_next")
-            h = h + self.next_in(self.time(time - time_next if self.time_gap else time_next))
+        if time_next is not None and self.next_in is None:
+            raise ValueError("this network has one time; build it with two_times=True to give it time_next")
+        # A sum without its term is nothing that was trained.
+        if self.next_in is not None:
+            later = time if time_next is None else time_next
+            h = h + self.next_in(self.time(time - later if self.time_gap else later))
         if self.guidance_in is not None:
-            # A sum without its term is nothing that was trained.
             weight = torch.ones_like(time) if condition.guidance is None else condition.guidance
             h = h + self.guidance_in(self.time(weight.log1p()))
         if self.label is not None:

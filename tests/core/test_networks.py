@@ -72,6 +72,13 @@ def test_the_second_time_may_be_told_as_a_gap():
         ConditionEmbedding(8, time_gap=True)
 
 
+@pytest.mark.parametrize("gap", [False, True])
+def test_a_network_of_two_times_that_is_told_one_is_on_its_diagonal(gap):
+    embedding = ConditionEmbedding(8, two_times=True, time_gap=gap)
+    t = torch.tensor([0.9, -0.2])
+    torch.testing.assert_close(embedding(t, NO_CONDITION), embedding(t, NO_CONDITION, t))
+
+
 def test_a_new_network_is_silent():
     """The head starts at zero, so that a fresh model's estimate is ``c_skip x``."""
     x = torch.randn(2, 1, 9, 7)

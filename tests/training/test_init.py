@@ -7,6 +7,7 @@ import torch
 
 from cmmulti.errors import UserError
 from cmmulti.model import Model
+from cmmulti.nn.translated import Translated
 from cmmulti.nn.unet import UNet
 from cmmulti.parameterization import KINDS
 from cmmulti.training.inheritance import copy_weights
@@ -51,6 +52,23 @@ def test_a_student_begins_as_its_teacher(settings):
     condition = Condition(guidance=torch.tensor([1.0, 5.0]))
     told = (time, condition, time / 2) if "two_times" in settings else (time, condition)
     torch.testing.assert_close(model.network(x, *told), theirs.model.network(x, time))
+
+
+@pytest.mark.parametrize("kind", ["edm", "trigflow"])
+def test_a_student_of_one_time_begins_as_a_two_time_model_denoises(kind):
+    """``network: {name: init}`` keeps the second time, of which the student's method knows nothing."""
+    theirs = source(two_times=True)
+    theirs.model.role = "two-time"
+    form, own = KINDS[kind](0.5), theirs.model.parameterization
+    if kind == "edm":
+        model = started(theirs, two_times=True)
+    else:
+        told = {"name": "unet", "settings": {**SETTINGS, "two_times": True}}
+        twin = Translated(told, *({"name": f.kind, "settings": {"sigma_data": 0.5}} for f in (own, form)))
+        twin.network.load_state_dict(theirs.model.network.state_dict())
+        model = Model(twin, form, "consistency")
+    x, sigma = torch.randn(2, 1, 4, 6), torch.tensor([0.3, 20.0])
+    torch.testing.assert_close(model.endpoint(x, sigma), theirs.model.denoise(x, sigma), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("kind", "allowed"), [("consistency", True), ("edm", True), ("trigflow", False)])
