@@ -46,6 +46,8 @@ def _samples(request: Request, tell: Tell) -> Path | None:
     pipeline, teacher = request.pipeline, request.teacher
     source, began = request.source(), time.perf_counter()
     kept, training = classifiers(request.out), Training(request.classifier_steps)
+    # A teacher that is none is refused before levels are searched, which may take hours.
+    beside = [] if teacher is None else [("teacher", teacher, teacher_steps(teacher, request.how))]
     if request.search_levels:
         pipeline = with_searched_levels(
             pipeline,
@@ -58,9 +60,7 @@ def _samples(request: Request, tell: Tell) -> Path | None:
             tell,
             request.how,
         )
-    models: list[tuple[str, Pipeline, Sequence[int]]] = [("model", pipeline, request.steps)]
-    if teacher is not None:
-        models.append(("teacher", teacher, teacher_steps(teacher, request.how)))
+    models: list[tuple[str, Pipeline, Sequence[int]]] = [("model", pipeline, request.steps), *beside]
     result = study(models, source, request.split, request.n, request.seed, kept, training, tell, request.how)
     if result is None:
         return None

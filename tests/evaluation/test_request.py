@@ -209,8 +209,10 @@ def test_mistakes_are_told_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="out"):
         evaluate(request(tmp_path), lambda line: None)
     student = pipeline(unseen(60_000), WaveModality(ModalitySettings()))
+    told: list[str] = []
     with pytest.raises(UserError, match="denoising teacher"):
-        evaluate(request(tmp_path, teacher=student, overwrite=True), lambda line: None)
+        evaluate(request(tmp_path, teacher=student, overwrite=True, search_levels=True, steps=[1, 2]), told.append)
+    assert told == []  # no levels were searched
 
 
 def test_the_data_set_is_the_cards_unless_named() -> None:
