@@ -23,6 +23,8 @@ FED_ALIKE = {"edm": "edm", "consistency": "edm"}
 
 TRANSLATES = "; network: {name: init} translates it"
 
+DENOISES = "; it is told two times: network: {name: init} starts from it as it denoises"
+
 NEW_INPUTS = ("two_times", "guided")
 """Settings of a network that add an input and change nothing else."""
 
@@ -71,9 +73,11 @@ def copy_weights(source: Pipeline, model: Model, config: RunConfig) -> None:
     wrong += [n for n in theirs if n in mine and theirs[n].shape != mine[n].shape]
     if wrong or source.config.network.name != config.network.name:
         where = f", first {wrong[0]}" if wrong else ""
+        two_times = [piece.settings.get("two_times", False) for piece in (source.config.network, config.network)]
         raise UserError(
             f"init = {config.init!r}: of another architecture ({len(wrong)} tensors differ{where}); "
             f"its network is {source.config.network.name} {source.config.network.settings}"
+            + (DENOISES if two_times == [True, False] else "")
         )
     forms = [source.config.parameterization.name, model.parameterization.kind]
     # EDM's and the consistency form feed a network alike; any other pair differs in sign, time or process.

@@ -109,3 +109,8 @@ def test_a_form_that_no_translation_helps_is_told_without_one():
 def test_other_differences_are_refused(settings):
     with pytest.raises(UserError, match="of another architecture"):
         started(source(), **settings)
+
+
+def test_a_network_that_lacks_the_second_time_of_its_start_is_told_the_way():
+    with pytest.raises(UserError, match=r"another architecture .* network: \{name: init\} starts from it as it denoises$"):
+        started(source(two_times=True))
