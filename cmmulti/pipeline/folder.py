@@ -18,7 +18,7 @@ from cmmulti.config.checking import checked
 from cmmulti.errors import UserError, unknown_name
 from cmmulti.files import read_json, replacing, writing
 from cmmulti.modality import Modality
-from cmmulti.model import Model
+from cmmulti.model import Model, Role
 from cmmulti.pipeline.config import FORMAT, WEIGHTS, Piece, PipelineConfig, build_network
 from cmmulti.ranged import Ranged
 from cmmulti.weights import read_weights, shapes_of, write_weights
@@ -58,7 +58,7 @@ def read_folder(folder: Path, shipped: bool = False) -> tuple[Model, Modality, P
         if shipped:
             shapes = [shapes_of(network) for network in networks(config.build_model())]
         else:
-            shapes = [_shapes_of(piece, modality) for piece in config.files.values()]
+            shapes = [_shapes_of(piece, modality, config.role) for piece in config.files.values()]
         states = [read_weights(folder / name, wanted) for name, wanted in zip(config.files, shapes, strict=True)]
         model = config.build_model()
     except UserError as error:
@@ -140,16 +140,17 @@ def model_folder(model: str | Path) -> Path:
     return registry.model_folder(str(model))
 
 
-def _shapes_of(piece: Piece, modality: Modality) -> dict[str, tuple[int, ...]]:
+def _shapes_of(piece: Piece, modality: Modality, role: Role) -> dict[str, tuple[int, ...]]:
     """Names and shapes that the network wants, worked out without allocating it.
 
     Raises:
-        UserError: the network does not take the modality's tensors.
+        UserError: the network does not take the modality's tensors, or the times that its role tells it.
     """
     with torch.device("meta"):
-        network = build_network(piece).eval()
+        network, time = build_network(piece).eval(), torch.zeros(1)
+        asked = (time, NO_CONDITION, time) if role == "two-time" else (time, NO_CONDITION)
         try:
-            made = tuple(network(torch.zeros(1, *modality.shape), torch.zeros(1), NO_CONDITION).shape[1:])
+            made = tuple(network(torch.zeros(1, *modality.shape), *asked).shape[1:])
         except NotImplementedError:  # a network whose operations have no form without memory; its weights are still checked
             made = modality.shape
         except (RuntimeError, ValueError, TypeError, IndexError) as error:

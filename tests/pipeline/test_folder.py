@@ -78,6 +78,7 @@ def _edit_weights(folder: Path, name: str, value: torch.Tensor | None) -> None:
             lambda f: _edit_config(f, modality={"name": "image", "settings": {"size": 8, "channels": 3}}),
             "does not take image",
         ),
+        (lambda f: _edit_config(f, role="two-time"), "does not take image tensors .* this network has one time"),
         (lambda f: _edit_config(f, classes=["a", "b"]), "as many names as network.settings.classes = 10, got 2"),
         (lambda f: _edit_config(f, sigma_max=1e300), "sigma_max"),
         (lambda f: _edit_config(f, parameterization={"name": "edm", "settings": {"sigma_data": "x"}}), "parameterization"),
