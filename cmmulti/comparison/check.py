@@ -18,6 +18,7 @@ from cmmulti.modality import DataSource
 from cmmulti.pipeline import Pipeline
 from cmmulti.training.build import Parts, build, load_pipeline, pipeline_config
 from cmmulti.training.dry_run import dry_run
+from cmmulti.training.export import assembled
 from cmmulti.training.sources import build_modality, data_source
 
 Place = Callable[[Cell, Entry], Path | str | None]
@@ -74,8 +75,10 @@ def _stand_in(cell: Cell, entry: Entry, folder: Path, made: dict[str, Path]) -> 
 
 def _pipeline(parts: Parts) -> Pipeline:
     share = parts.shares[0]
-    settings = pipeline_config(parts.config, parts.method, share, parts.classes[share.name])
-    return Pipeline(parts.model.eval(), parts.modality, settings)
+    model, settings = parts.model, pipeline_config(parts.config, parts.method, share, parts.classes[share.name])
+    if parts.method.networks > 1:  # from which no other model can start
+        model, settings = assembled(parts.config, parts.method, model, settings, {})
+    return Pipeline(model.eval(), parts.modality, settings)
 
 
 def _check_teacher(cell: Cell, config: RunConfig) -> None:

@@ -53,6 +53,19 @@ def test_mistakes_that_show_only_when_built_are_told_together(file: Writer, caps
     assert "did you mean 'fill'" in capsys.readouterr().err
 
 
+def test_what_would_start_from_a_pair_of_networks_is_told_before_the_pair_is_trained(
+    file: Writer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    methods = {
+        "ect": {"method": {"name": "ect"}, "start": "scratch"},
+        "tcm": {"method": {"name": "tcm"}, "start": "ect"},
+        "last": {"method": {"name": "ect"}, "start": "tcm"},
+    }
+    assert main(["compare", str(file(methods=methods, cells={"waves": {"config": "waves.yaml"}})), "--dry-run"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: waves/last: waves/tcm: a model of 2 networks, each for its own noise levels; expected")
+
+
 @pytest.mark.parametrize(
     ("section", "told"),
     [
