@@ -195,10 +195,17 @@ def same_representation(name: str, pipeline: Pipeline, settings: Mapping[str, An
 
 
 def teacher_of(config: RunConfig, init: Pipeline | None) -> Pipeline | None:
-    """What a student is taught by: ``teacher``, or ``init`` for a method that needs one."""
-    if config.teacher is not None:
-        return load_pipeline(config.teacher, config)
-    return init if registry.load("methods", config.method.name).needs_teacher else None
+    """What a student is taught by: ``teacher``, or ``init`` for a method that needs one.
+
+    Raises:
+        UserError: there is a ``teacher`` that the method would not listen to.
+    """
+    if not registry.load("methods", config.method.name).needs_teacher:
+        if config.teacher is not None:
+            told = f"method {config.method.name} has no teacher; expected null, and `init` to start from its weights"
+            raise UserError(f"teacher = {config.teacher!r}: {told}")
+        return None
+    return init if config.teacher is None else load_pipeline(config.teacher, config)
 
 
 def frozen_teacher(config: RunConfig, source: Pipeline) -> Model:

@@ -64,6 +64,12 @@ def test_a_student_asks_no_more_of_its_teacher_than_that_has_learned(toy_config:
     build(toy_config(*QUICK, f"init={teacher}", "method={name: ect}", "label_dropout=0.1"))
 
 
+def test_a_method_that_listens_to_no_teacher_is_given_none(toy_config: Config, made: Callable[..., Path]) -> None:
+    """It would train from scratch, and its card would say who taught it."""
+    with pytest.raises(UserError, match=r"^teacher = .*: method ect has no teacher; expected null, and `init` to start"):
+        build(toy_config(*QUICK, "method={name: ect}", f"teacher={made('teacher')}"))
+
+
 def test_a_student_works_in_the_units_of_its_teacher(toy_config: Config, made: Callable[..., Path]) -> None:
     """What its config leaves open is the teacher's, not measured anew on data that may be others."""
     loud, quiet = made("loud", "modality.level=2.0"), made("quiet", "modality.level=0.5")
