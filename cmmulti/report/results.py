@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -33,7 +33,7 @@ def _finite(value: Any) -> Any:
 def _inside(path: str) -> str:
     """A relative path that stays inside the folder; a results file may come from anybody."""
     parts = path.replace("\\", "/").split("/")
-    if path.startswith(("/", "\\")) or ":" in parts[0] or "\x00" in path or {"", ".", ".."} & set(parts):
+    if path.startswith(("/", "\\")) or PureWindowsPath(path).drive or "\x00" in path or {"", ".", ".."} & set(parts):
         raise ValueError(f"expected a path inside the folder, got {path!r}")
     return path
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -80,6 +82,31 @@ def test_several_folders_share_a_page(tmp_path: Path, make: Callable[..., Path])
     html = write_page(tmp_path).read_text()
     assert [value for tag, value in Links(html).found if tag == "a" and "/" in value] == ["a/index.html", "b/index.html"]
     assert html.count("<audio") == 2
+
+
+def test_links_to_parts_hold_whatever_their_folders_are_called(tmp_path: Path, make: Callable[..., Path]) -> None:
+    names = ["50%41", "a#b", *(["a?b", "run 12:30"] if os.name == "posix" else []), "été"]
+    for name in names:
+        make(tmp_path / name)
+    links = [urlsplit(value) for tag, value in Links(write_page(tmp_path).read_text()).found if tag == "a" and "/" in value]
+    assert [unquote(link.path) for link in links] == [f"{name}/index.html" for name in names]
+    assert not any(link.scheme or link.query or link.fragment for link in links)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names that other systems refuse")
+def test_a_folder_whose_name_results_cannot_hold_is_named(tmp_path: Path, make: Callable[..., Path]) -> None:
+    make(tmp_path / "c:x")
+    with pytest.raises(UserError, match=r"c:x: .*rename"):
+        gather(tmp_path)
+
+
+def test_parts_of_one_title_are_told_apart(tmp_path: Path, make: Callable[..., Path]) -> None:
+    make(tmp_path / "first")
+    make(tmp_path / "second")
+    html = write_page(tmp_path).read_text()
+    for words in ("Sample · m (first)", "Sample · m (second)"):
+        assert f"<h2>{words}</h2>" in html
+        assert f">{words}</a>" in html
 
 
 def test_parts_have_their_own_titles(tmp_path: Path, make: Callable[..., Path]) -> None:
