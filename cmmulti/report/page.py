@@ -59,7 +59,7 @@ def write_page(folder: Path, results: Results | None = None) -> Path:
     parts = []
     for inner in found.parts:
         part = _shown(folder / inner.folder, read_results(folder / inner.folder), inner)
-        size = sum(_size(part.folder, record) for section in part.results.sections for record in section.media)
+        size = sum(_size(part.folder, record) for section in part.results.sections for record in section.all_media)
         part.embedded = size <= budget
         budget -= size if part.embedded else 0
         parts.append(part)

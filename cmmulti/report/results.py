@@ -96,6 +96,11 @@ class SectionRecord(_Record):
     columns: list[str] = Field(default_factory=list)
     rows: list[RowRecord] = Field(default_factory=list)
 
+    @property
+    def all_media(self) -> list[MediaRecord]:
+        """Those of its rows, too."""
+        return [*self.media, *(record for row in self.rows for record in row.media)]
+
 
 class Part(_Record):
     """A result folder inside another, embedded in its page under ``title``."""
