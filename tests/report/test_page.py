@@ -110,6 +110,15 @@ def test_parts_of_one_title_are_told_apart(tmp_path: Path, make: Callable[..., P
         assert f">{words}</a>" in html
 
 
+def test_players_have_names(tmp_path: Path, make: Callable[..., Path]) -> None:
+    html = (make(tmp_path / "out") / "index.html").read_text()
+    assert '<audio controls aria-label="a &lt;clip&gt; &amp; more"' in html
+    player = read_results(tmp_path / "out").sections[1].media[0].model_copy(update={"caption": ""})
+    section = SectionRecord(title="Side by side", columns=["seed 7"], rows=[RowRecord(title="ctm, 1 NFE", media=[player])])
+    html = write_page(tmp_path / "out", Results(command="", model="m", task="compare", sections=[section])).read_text()
+    assert '<audio controls aria-label="ctm, 1 NFE, seed 7"' in html
+
+
 def test_parts_have_their_own_titles(tmp_path: Path, make: Callable[..., Path]) -> None:
     make(tmp_path / "a")
     parts = [Part(folder="a", title="The first", text="Words.")]
