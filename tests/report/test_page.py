@@ -110,6 +110,13 @@ def test_parts_of_one_title_are_told_apart(tmp_path: Path, make: Callable[..., P
         assert f">{words}</a>" in html
 
 
+def test_a_part_without_costs_has_no_stray_dot(tmp_path: Path, make: Callable[..., Path]) -> None:
+    make(tmp_path / "a", nfe=None, seconds=None, outputs=[])
+    html = write_page(tmp_path).read_text()
+    assert '<p class="lede"><a href="a/index.html">' in html
+    assert '<p class="lede"></p>' not in html
+
+
 def test_players_have_names(tmp_path: Path, make: Callable[..., Path]) -> None:
     html = (make(tmp_path / "out") / "index.html").read_text()
     assert '<audio controls aria-label="a &lt;clip&gt; &amp; more"' in html
@@ -117,6 +124,19 @@ def test_players_have_names(tmp_path: Path, make: Callable[..., Path]) -> None:
     section = SectionRecord(title="Side by side", columns=["seed 7"], rows=[RowRecord(title="ctm, 1 NFE", media=[player])])
     html = write_page(tmp_path / "out", Results(command="", model="m", task="compare", sections=[section])).read_text()
     assert '<audio controls aria-label="ctm, 1 NFE, seed 7"' in html
+
+
+def test_long_words_do_not_widen_a_narrow_page(tmp_path: Path, make: Callable[..., Path]) -> None:
+    html = (make(tmp_path / "out") / "index.html").read_text()
+    wrapped = " ".join(re.findall(r"([^{}]+)\{[^}]*overflow-wrap: anywhere", html))
+    for what in ("p,", "nav a", "td:first-child"):
+        assert what in wrapped
+
+
+def test_nothing_is_cut_off_in_print(tmp_path: Path, make: Callable[..., Path]) -> None:
+    html = (make(tmp_path / "out") / "index.html").read_text()
+    printed = html.partition("@media print")[2]
+    assert ".scroll { overflow: visible" in printed
 
 
 def test_parts_have_their_own_titles(tmp_path: Path, make: Callable[..., Path]) -> None:
