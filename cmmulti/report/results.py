@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PureWindowsPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
 from cmmulti.config.checking import checked
 from cmmulti.files import read_json, replacing
@@ -131,14 +131,14 @@ class Results(_Record):
     task: str
     steps: int | None = None
     nfe: int | None = None
-    seconds: float | None = None
+    seconds: Number = None
     metrics: dict[str, Number] = Field(default_factory=dict)
     baselines: dict[str, dict[str, Number]] = Field(default_factory=dict)
     outputs: list[Output] = Field(default_factory=list)
     together: list[InnerPath] = Field(default_factory=list)
     measurement: InnerPath | None = None
     notes: list[str] = Field(default_factory=list)
-    levels: list[float] = Field(default_factory=list)
+    levels: list[FiniteFloat] = Field(default_factory=list)
     sampler: str | None = None
     device: str = "cpu"
     version: str = Field(default_factory=package_version)
@@ -150,8 +150,13 @@ class Results(_Record):
 def write_results(results: Results, folder: Path) -> Path:
     """Write ``results.json`` into ``folder``, whole or not at all."""
     path = folder / RESULTS
-    write_text(path, json.dumps(results.model_dump(mode="json"), indent=2, allow_nan=False) + "\n")
+    write_text(path, as_json(results) + "\n")
     return path
+
+
+def as_json(results: Results) -> str:
+    """The text of ``results.json``; ASCII, so that any terminal shows it and any script reads it."""
+    return json.dumps(results.model_dump(mode="json"), indent=2, allow_nan=False)
 
 
 def read_results(folder: Path) -> Results:

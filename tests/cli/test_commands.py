@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from cmmulti.cli import main
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -114,6 +118,24 @@ def test_report_makes_the_page_again(cmmulti: Run, model: Path, tmp_path: Path) 
     code, text, _ = cmmulti("report", tmp_path)
     assert code == 0
     assert str(tmp_path / "index.html") in text
+
+
+def test_json_is_json_on_any_terminal(cmmulti: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cmmulti("sample", model, "--n", 1, "--out", tmp_path / "été")[0] == 0
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", terminal)
+    assert main(["report", str(tmp_path), "--json"]) == 0
+    assert json.loads(terminal.buffer.getvalue())["parts"][0]["folder"] == "été"
+
+
+def test_json_holds_no_nan(cmmulti: Run, tmp_path: Path) -> None:
+    def refused(word: str) -> None:
+        raise ValueError(word)
+
+    record = {"title": "t", "seed": math.nan, "version": "1", "budget": {"steps": 1}, "cells": {}}
+    (tmp_path / "comparison.json").write_text(json.dumps(record))
+    code, text, _ = cmmulti("inspect", tmp_path, "--json")
+    assert (code, json.loads(text, parse_constant=refused)["seed"]) == (0, None)
 
 
 def test_overwrite_replaces_results(cmmulti: Run, model: Path, tmp_path: Path) -> None:
