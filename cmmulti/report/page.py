@@ -179,9 +179,10 @@ def _checked(folder: Path, record: MediaRecord) -> Path:
 def _duration(seconds: float | None) -> str:
     if seconds is None:
         return "–"
-    if seconds < 60:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{int(seconds) // 60} min {int(seconds) % 60} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{whole} s"
+    return f"{whole // 60} min {whole % 60} s"
 
 
 def _paragraphs(text: str) -> list[str]:
@@ -196,7 +197,7 @@ def _linked(text: str, own: str = "") -> Markup:
 
 def _plain(value: Any) -> str:
     """A detail as a reader wants it: text as it is, all else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 @cache

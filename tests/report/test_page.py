@@ -126,6 +126,11 @@ def test_players_have_names(tmp_path: Path, make: Callable[..., Path]) -> None:
     assert '<audio controls aria-label="ctm, 1 NFE, seed 7"' in html
 
 
+def test_details_in_any_alphabet_are_shown_as_they_are(tmp_path: Path, make: Callable[..., Path]) -> None:
+    html = (make(tmp_path / "out", details={"options": {"mask": "маска.png"}}) / "index.html").read_text()
+    assert "маска.png" in html
+
+
 def test_long_words_do_not_widen_a_narrow_page(tmp_path: Path, make: Callable[..., Path]) -> None:
     html = (make(tmp_path / "out") / "index.html").read_text()
     wrapped = " ".join(re.findall(r"([^{}]+)\{[^}]*overflow-wrap: anywhere", html))
@@ -137,6 +142,14 @@ def test_nothing_is_cut_off_in_print(tmp_path: Path, make: Callable[..., Path]) 
     html = (make(tmp_path / "out") / "index.html").read_text()
     printed = html.partition("@media print")[2]
     assert ".scroll { overflow: visible" in printed
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.0444, "0.044 s"), (9.96, "10 s"), (59.4, "59 s"), (59.7, "1 min 0 s"), (119.8, "2 min 0 s")]
+)
+def test_durations_are_rounded_once(tmp_path: Path, make: Callable[..., Path], seconds: float, text: str) -> None:
+    html = (make(tmp_path / "out", seconds=seconds) / "index.html").read_text()
+    assert f"<dd>{text} on cpu" in html
 
 
 def test_parts_have_their_own_titles(tmp_path: Path, make: Callable[..., Path]) -> None:
