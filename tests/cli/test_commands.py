@@ -74,6 +74,7 @@ def test_edit_passes_the_tasks_own_options(cmmulti: Run, model: Path, picture: P
     [
         (["--task", "inpant", "--box", "1,1,3,3"], ["'inpant'", "did you mean 'inpaint'"]),
         (["--task", "inpaint", "--bax", "1,1,3,3"], ["'--bax'", "did you mean '--box'"]),
+        (["--task", "inpaint", "--box", "1,1,3,3", "--sampels", "2"], ["'--sampels'", "did you mean '--samples'"]),
         (["--task", "inpaint", "--box", "1,1,3"], ["box"]),
         (["--task", "inpaint", "--box", "1,1,3,x"], ["box"]),
         (["--task", "inpaint", "--box"], ["--box", "expected a value"]),
@@ -88,6 +89,13 @@ def test_mistakes_in_a_task(
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert all(word in err for word in told)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_slip_without_a_task(cmmulti: Run, model: Path, tmp_path: Path) -> None:
+    for word, told in (("--box", "no task options"), ("--guidence", "did you mean --guidance?")):
+        code, _, err = cmmulti("evaluate", model, "--data", tmp_path, "--out", tmp_path / "out", word, 2)
+        assert code == 2
+        assert told in err
 
 
 def test_an_input_is_asked_for(cmmulti: Run, model: Path, tmp_path: Path) -> None:
