@@ -26,6 +26,8 @@ CLOSE_UP = 2.0
 
 LONG = 10.0
 """Sound longer than this, in seconds, is compressed for the page, without loss."""
+FLAC_CHANNELS, FLAC_RATE = 8, 655_350
+"""Most channels and samples per second of that format."""
 PLAYED = 30.0
 """Most seconds that a player has: a page holds all its sound, while the clips themselves lie beside it in full."""
 BEFORE = 3.0
@@ -45,7 +47,8 @@ def render(panels: Mapping[str, Clip], mark: Sequence[Span] | None) -> list[Medi
 def _player(caption: str, clip: Clip, picture: Picture, spans: Sequence[Span]) -> Player:
     """16 bits, which every browser plays: WAV, or FLAC where long; of a very long one an excerpt, and it says so."""
     buffer = io.BytesIO()
-    container = "WAV" if clip.seconds <= LONG else "FLAC"
+    compressed = clip.seconds > LONG and clip.channels <= FLAC_CHANNELS and clip.rate <= FLAC_RATE
+    container = "FLAC" if compressed else "WAV"
     if clip.seconds > PLAYED:
         length = round(PLAYED * clip.rate)
         start = min(max((spans[0][0] if spans else 0) - round(BEFORE * clip.rate), 0), clip.frames - length)
