@@ -99,7 +99,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from cmmulti.cli.common import announce, device, stoppable, typed
-    from cmmulti.cli.task_options import task_options
+    from cmmulti.cli.task_options import meant, task_options
     from cmmulti.errors import UserError
     from cmmulti.evaluation.evaluate import evaluate
     from cmmulti.evaluation.generation import Sampling
@@ -109,12 +109,14 @@ def run(args: argparse.Namespace) -> None:
 
     stoppable()
     if args.task is None and args.task_words:
-        raise UserError(f"evaluate: unexpected {args.task_words[0]!r}; without --task there are no task options")
+        near = meant(args.task_words[0], args.flags)
+        hint = "without --task there are no task options" if near is None else f"did you mean {near}?"
+        raise UserError(f"evaluate: unexpected {args.task_words[0]!r}; {hint}")
     where = device(args.device)
     pipe = Pipeline.from_pretrained(args.model, where)
     options = {}
     if args.task is not None:
-        options = task_options(task_called(pipe, args.task).Options, args.task_words, args.task)
+        options = task_options(task_called(pipe, args.task).Options, args.task_words, args.task, args.flags)
     request = Request(
         pipeline=pipe,
         model=args.model,

@@ -31,7 +31,8 @@ def run(args: argparse.Namespace) -> None:
 
         facts = inspect(Path(args.path))
     if args.json:
-        print(json.dumps(facts, indent=2, default=str))
+        plain = json.loads(json.dumps(facts, default=str), parse_constant=lambda _: None)  # JSON has no NaN
+        print(json.dumps(plain, indent=2))
         return
     from cmmulti.inspection import words
 

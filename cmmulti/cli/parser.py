@@ -78,7 +78,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     """The namespace of a command line: ``run`` is what to call with it.
 
     Commands that run tasks (``edit``, ``reconstruct``, ``evaluate``) keep the words that they do not know in
-    ``task_words``: they belong to the task.
+    ``task_words``: they belong to the task. ``flags`` are those that they do know, for a slip in one of these.
 
     Raises:
         UserError: a word is unknown, missing or of the wrong type.
@@ -92,6 +92,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     args.command_line = [word.encode("utf-8", "backslashreplace").decode() for word in words]
     if getattr(args, "takes_task_words", False):
         args.task_words = rest
+        args.flags = [flag for sub in subparsers_of(parser) for flag in flags_of(sub)]
     elif rest:
         raise _unexpected(args.command, rest[0], parser)
     return args

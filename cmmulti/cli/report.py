@@ -21,8 +21,9 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 def run(args: argparse.Namespace) -> None:
     from cmmulti.report import gather, write_page
     from cmmulti.report.page import PAGE, check_replaceable
+    from cmmulti.report.results import as_json
 
     results = gather(args.folder)
     check_replaceable(args.folder / PAGE)
     page = write_page(args.folder, results)
-    print(results.model_dump_json(indent=2) if args.json else f"page: {page}")
+    print(as_json(results) if args.json else f"page: {page}")

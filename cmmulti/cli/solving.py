@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     check_free(args.out, args.overwrite)
     pipe = Pipeline.from_pretrained(args.model, device(args.device))
     task = pipe.modality.task(args.task, args.verb)
-    options = task_options(task.Options, args.task_words, args.task)
+    options = task_options(task.Options, args.task_words, args.task, args.flags)
     if args.input is None and task.needs_input:
         raise UserError(f"--input: missing; task {args.task} expects a file to work on")
     for path in (args.input, args.reference):

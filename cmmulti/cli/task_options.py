@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
@@ -14,11 +15,16 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 
-def task_options(kind: type[BaseModel], words: Sequence[str], task: str) -> dict[str, Any]:
+NEAR = 0.75
+"""How alike (0 to 1) an unknown word and a flag of the command are where it is taken for a slip in that flag."""
+
+
+def task_options(kind: type[BaseModel], words: Sequence[str], task: str, flags: Sequence[str] = ()) -> dict[str, Any]:
     """The values of ``kind``'s fields that ``words`` give; pydantic turns them into numbers and checks them.
 
     ``--mask-kind random`` is the field ``mask_kind``; a flag alone is True. A field that is a sequence takes
     ``--box 1,2,3,4`` or ``--box 1 2 3 4``, and repeated flags add to it; a sequence of sequences takes one per flag.
+    ``flags`` are the command's own.
 
     Raises:
         UserError: the task has no such option (the nearest one is named), a value stands alone, or is given twice.
@@ -27,9 +33,17 @@ def task_options(kind: type[BaseModel], words: Sequence[str], task: str) -> dict
     for flag, values in _flags(words, task):
         name = flag[2:].replace("-", "_")
         if name not in kind.model_fields:
-            raise unknown_name(f"option of task {task}", flag, [flag_of(known) for known in kind.model_fields])
+            known = [flag_of(each) for each in kind.model_fields]
+            if (near := meant(flag, [*known, *flags])) in flags:
+                raise UserError(f"unknown option {flag!r}; did you mean {near!r}?")
+            raise unknown_name(f"option of task {task}", flag, known)
         given.setdefault(name, []).append(values)
     return {name: _value(name, kind.model_fields[name], occurrences) for name, occurrences in given.items()}
+
+
+def meant(word: str, flags: Sequence[str]) -> str | None:
+    """The flag that a word is a slip of, None where it resembles none."""
+    return next(iter(difflib.get_close_matches(word.partition("=")[0], flags, n=1, cutoff=NEAR)), None)
 
 
 def flag_of(name: str) -> str:
@@ -43,7 +57,7 @@ def described(kind: type[BaseModel]) -> Iterator[tuple[str, str]]:
         words = [info.description or ""]
         if info.is_required():
             words.append("(required)")
-        elif info.default not in (None, False, (), []) and info.default_factory is None:
+        elif not (info.default is None or info.default is False or info.default in ((), [])) and not info.default_factory:
             words.append(f"(default: {_plain(info.default)})")
         yield flag_of(name), " ".join(word for word in words if word)
 

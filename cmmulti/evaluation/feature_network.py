@@ -13,7 +13,7 @@ from cmmulti.evaluation.sets import draw
 from cmmulti.evaluation.study import FEWEST, REAL_SEED, training_tensors
 from cmmulti.modality import DataSource, Modality
 from cmmulti.nn.feature_network import ClassifierFile, write_classifier
-from cmmulti.report.folder import IGNORED
+from cmmulti.report.folder import IGNORED, check_free
 
 MOST_JUDGED = 10_000
 
@@ -31,6 +31,7 @@ def train_feature_network(
     """
     if out.exists() and (not out.is_dir() or any(inner.name not in IGNORED for inner in out.iterdir())):
         raise UserError(f"{out}: exists and is not an empty folder; expected a new one for the classifier")
+    check_free(out, overwrite=True)
     train = training_tensors(modality.dataset(source, "train")).labelled
     if len(train) < FEWEST:
         raise UserError(f"data {source.name}: {len(train)} items with a label; a classifier expects {FEWEST} or more")

@@ -109,9 +109,11 @@ def nearest_media(modality: Modality, result: Study, samples: SampleSet) -> list
 
 
 def with_interval(value: Estimate | None, digits: int = 4) -> str:
-    """``value (low to high)``, the value alone where it has no interval, or nothing."""
+    """``value (low to high)``, the value alone where it has no interval, a dash where it is not finite, or nothing."""
     if value is None:
         return ""
+    if not math.isfinite(value.value):
+        return "–"
     if not math.isfinite(value.low):
         return f"{value.value:.{digits}g}"
     return f"{value.value:.{digits}g} ({value.low:.{digits}g} to {value.high:.{digits}g})"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -56,10 +59,14 @@ def write_page(folder: Path, results: Results | None = None) -> Path:
     parts = []
     for inner in found.parts:
         part = _shown(folder / inner.folder, read_results(folder / inner.folder), inner)
-        size = sum(_size(part.folder, record) for section in part.results.sections for record in section.media)
+        size = sum(_size(part.folder, record) for section in part.results.sections for record in section.all_media)
         part.embedded = size <= budget
         budget -= size if part.embedded else 0
         parts.append(part)
+    titles = Counter(part.title for part in parts)
+    for inner, part in zip(found.parts, parts, strict=True):
+        if titles[part.title] > 1:
+            part.title = f"{part.title} ({inner.folder})"
     html = _environment().get_template("page.html").render(page=_shown(folder, found), parts=parts)
     path = folder / PAGE
     try:
@@ -88,11 +95,18 @@ def gather(folder: Path) -> Results:
         raise UserError(f"{folder}: no such folder; expected a result folder, or a folder of result folders")
     if (folder / RESULTS).is_file():
         return read_results(folder)
-    parts = [Part(folder=p.name) for p in sorted(folder.iterdir()) if (p / RESULTS).is_file()]
+    parts = [_part(p) for p in sorted(folder.iterdir()) if (p / RESULTS).is_file()]
     if not parts:
         raise UserError(f"{folder}: no {RESULTS} in it or in the folders inside it; expected a result folder")
     models = {read_results(folder / part.folder).model for part in parts}
     return Results(command="", model=", ".join(sorted(models)), task="report", parts=parts)
+
+
+def _part(folder: Path) -> Part:
+    try:
+        return Part(folder=folder.name)
+    except ValueError as error:  # a name that would lead elsewhere on another system
+        raise UserError(f"{folder}: results cannot name a folder that is called so; expected it renamed") from error
 
 
 def title_of(results: Results) -> str:
@@ -109,7 +123,8 @@ def _shown(folder: Path, results: Results, part: Part | None = None) -> _Shown:
     table = comparison(results.metrics, results.baselines) if results.metrics or results.baselines else None
     if part is None:
         return _Shown(results, folder, title_of(results), "", "", table)
-    return _Shown(results, folder, part.title or title_of(results), part.text, f"{part.folder}/{PAGE}", table)
+    link = quote(os.fsencode(f"{part.folder}/{PAGE}"))
+    return _Shown(results, folder, part.title or title_of(results), part.text, link, table)
 
 
 def comparison(metrics: Mapping[str, float | None], baselines: Mapping[str, Mapping[str, float | None]]) -> dict[str, Any]:
@@ -164,9 +179,10 @@ def _checked(folder: Path, record: MediaRecord) -> Path:
 def _duration(seconds: float | None) -> str:
     if seconds is None:
         return "–"
-    if seconds < 60:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{int(seconds) // 60} min {int(seconds) % 60} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{whole} s"
+    return f"{whole // 60} min {whole % 60} s"
 
 
 def _paragraphs(text: str) -> list[str]:
@@ -181,7 +197,7 @@ def _linked(text: str, own: str = "") -> Markup:
 
 def _plain(value: Any) -> str:
     """A detail as a reader wants it: text as it is, all else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 @cache

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
 from cmmulti.config.checking import checked
 from cmmulti.files import read_json, replacing
@@ -33,7 +33,7 @@ def _finite(value: Any) -> Any:
 def _inside(path: str) -> str:
     """A relative path that stays inside the folder; a results file may come from anybody."""
     parts = path.replace("\\", "/").split("/")
-    if path.startswith(("/", "\\")) or ":" in parts[0] or "\x00" in path or {"", ".", ".."} & set(parts):
+    if path.startswith(("/", "\\")) or PureWindowsPath(path).drive or "\x00" in path or {"", ".", ".."} & set(parts):
         raise ValueError(f"expected a path inside the folder, got {path!r}")
     return path
 
@@ -96,6 +96,11 @@ class SectionRecord(_Record):
     columns: list[str] = Field(default_factory=list)
     rows: list[RowRecord] = Field(default_factory=list)
 
+    @property
+    def all_media(self) -> list[MediaRecord]:
+        """Those of its rows, too."""
+        return [*self.media, *(record for row in self.rows for record in row.media)]
+
 
 class Part(_Record):
     """A result folder inside another, embedded in its page under ``title``."""
@@ -126,14 +131,14 @@ class Results(_Record):
     task: str
     steps: int | None = None
     nfe: int | None = None
-    seconds: float | None = None
+    seconds: Number = None
     metrics: dict[str, Number] = Field(default_factory=dict)
     baselines: dict[str, dict[str, Number]] = Field(default_factory=dict)
     outputs: list[Output] = Field(default_factory=list)
     together: list[InnerPath] = Field(default_factory=list)
     measurement: InnerPath | None = None
     notes: list[str] = Field(default_factory=list)
-    levels: list[float] = Field(default_factory=list)
+    levels: list[FiniteFloat] = Field(default_factory=list)
     sampler: str | None = None
     device: str = "cpu"
     version: str = Field(default_factory=package_version)
@@ -145,8 +150,13 @@ class Results(_Record):
 def write_results(results: Results, folder: Path) -> Path:
     """Write ``results.json`` into ``folder``, whole or not at all."""
     path = folder / RESULTS
-    write_text(path, json.dumps(results.model_dump(mode="json"), indent=2, allow_nan=False) + "\n")
+    write_text(path, as_json(results) + "\n")
     return path
+
+
+def as_json(results: Results) -> str:
+    """The text of ``results.json``; ASCII, so that any terminal shows it and any script reads it."""
+    return json.dumps(results.model_dump(mode="json"), indent=2, allow_nan=False)
 
 
 def read_results(folder: Path) -> Results:

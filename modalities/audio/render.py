@@ -26,8 +26,12 @@ CLOSE_UP = 2.0
 
 LONG = 10.0
 """Sound longer than this, in seconds, is compressed for the page, without loss."""
+FLAC_CHANNELS, FLAC_RATE = 8, 655_350
+"""Most channels and samples per second of that format."""
 PLAYED = 30.0
 """Most seconds that a player has: a page holds all its sound, while the clips themselves lie beside it in full."""
+PLAYED_BYTES = 32_000_000
+"""Most that these are before compression: a page refuses a file of twice as much, which dozens of channels would be."""
 BEFORE = 3.0
 """Seconds before the first hole at which such an excerpt begins."""
 
@@ -45,10 +49,12 @@ def render(panels: Mapping[str, Clip], mark: Sequence[Span] | None) -> list[Medi
 def _player(caption: str, clip: Clip, picture: Picture, spans: Sequence[Span]) -> Player:
     """16 bits, which every browser plays: WAV, or FLAC where long; of a very long one an excerpt, and it says so."""
     buffer = io.BytesIO()
-    container = "WAV" if clip.seconds <= LONG else "FLAC"
-    if clip.seconds > PLAYED:
-        length = round(PLAYED * clip.rate)
-        start = min(max((spans[0][0] if spans else 0) - round(BEFORE * clip.rate), 0), clip.frames - length)
+    compressed = clip.seconds > LONG and clip.channels <= FLAC_CHANNELS and clip.rate <= FLAC_RATE
+    container = "FLAC" if compressed else "WAV"
+    length = min(round(PLAYED * clip.rate), PLAYED_BYTES // (2 * clip.channels))
+    if clip.frames > length:
+        before = min(round(BEFORE * clip.rate), length // 4)
+        start = min(max((spans[0][0] if spans else 0) - before, 0), clip.frames - length)
         seconds = f"{start / clip.rate:.1f} to {(start + length) / clip.rate:.1f} s of {clip.seconds:.1f} s"
         caption = f"{caption} (plays {seconds})"
         clip = clip.cut(start, start + length)

@@ -45,6 +45,13 @@ def test_nothing_is_overwritten(cmmulti: Run, tmp_path: Path) -> None:
     assert f"{tmp_path}: exists and is not an empty folder" in told.err
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_the_training(cmmulti: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    told = cmmulti("classifier", CONFIG, "--out", tmp_path / "file" / "x", "--steps", 1)
+    assert (told.code, told.out, told.err.count("\n")) == (2, "", 1)
+    assert "x: cannot be written" in told.err
+
+
 def test_data_without_labels_are_refused(cmmulti: Run, tmp_path: Path) -> None:
     data = tmp_path / "pictures"
     data.mkdir()

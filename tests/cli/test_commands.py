@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from cmmulti.cli import main
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -70,6 +74,7 @@ def test_edit_passes_the_tasks_own_options(cmmulti: Run, model: Path, picture: P
     [
         (["--task", "inpant", "--box", "1,1,3,3"], ["'inpant'", "did you mean 'inpaint'"]),
         (["--task", "inpaint", "--bax", "1,1,3,3"], ["'--bax'", "did you mean '--box'"]),
+        (["--task", "inpaint", "--box", "1,1,3,3", "--sampels", "2"], ["'--sampels'", "did you mean '--samples'"]),
         (["--task", "inpaint", "--box", "1,1,3"], ["box"]),
         (["--task", "inpaint", "--box", "1,1,3,x"], ["box"]),
         (["--task", "inpaint", "--box"], ["--box", "expected a value"]),
@@ -84,6 +89,13 @@ def test_mistakes_in_a_task(
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert all(word in err for word in told)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_slip_without_a_task(cmmulti: Run, model: Path, tmp_path: Path) -> None:
+    for word, told in (("--box", "no task options"), ("--guidence", "did you mean --guidance?")):
+        code, _, err = cmmulti("evaluate", model, "--data", tmp_path, "--out", tmp_path / "out", word, 2)
+        assert code == 2
+        assert told in err
 
 
 def test_an_input_is_asked_for(cmmulti: Run, model: Path, tmp_path: Path) -> None:
@@ -114,6 +126,24 @@ def test_report_makes_the_page_again(cmmulti: Run, model: Path, tmp_path: Path) 
     code, text, _ = cmmulti("report", tmp_path)
     assert code == 0
     assert str(tmp_path / "index.html") in text
+
+
+def test_json_is_json_on_any_terminal(cmmulti: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cmmulti("sample", model, "--n", 1, "--out", tmp_path / "été")[0] == 0
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", terminal)
+    assert main(["report", str(tmp_path), "--json"]) == 0
+    assert json.loads(terminal.buffer.getvalue())["parts"][0]["folder"] == "été"
+
+
+def test_json_holds_no_nan(cmmulti: Run, tmp_path: Path) -> None:
+    def refused(word: str) -> None:
+        raise ValueError(word)
+
+    record = {"title": "t", "seed": math.nan, "version": "1", "budget": {"steps": 1}, "cells": {}}
+    (tmp_path / "comparison.json").write_text(json.dumps(record))
+    code, text, _ = cmmulti("inspect", tmp_path, "--json")
+    assert (code, json.loads(text, parse_constant=refused)["seed"]) == (0, None)
 
 
 def test_overwrite_replaces_results(cmmulti: Run, model: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import shutil
@@ -11,10 +12,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import cmmulti.pipeline
+from cmmulti.cli.failures import answered
 from cmmulti.errors import users_fault
 
 
@@ -174,6 +177,48 @@ def test_any_standard_output_will_do(model: Path, tmp_path: Path, how: str) -> N
         words = ["sh", "-c", 'exec "$@" >&-', "sh", *words]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def ended(words: list[str], **streams: Any) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own, its standard output buffered as in a pipe."""
+    program = "import sys; from cmmulti.cli import main; sys.exit(main())"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+    return subprocess.run([sys.executable, "-c", program, *words], env=environment, text=True, check=False, **streams)
+
+
+def test_a_reader_that_leaves_hears_no_complaint() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = ended(["--help"], stdout=writer)
+        both = ended(["inspect", "/nothing/here"], stdout=writer, stderr=writer)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert both.returncode == 2
+
+
+def test_work_that_ends_because_nobody_reads_is_not_done() -> None:
+    def left() -> argparse.Namespace:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    assert answered(left, []) == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full here")
+def test_output_that_cannot_be_written_is_told_in_one_line() -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = ended(["inspect"], stdout=full)
+    assert (done.returncode, done.stderr) == (2, "error: No space left on device\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell that closes streams")
+def test_messages_never_take_the_place_of_the_output() -> None:
+    program = "import sys; from cmmulti.cli import main; sys.exit(main())"
+    words = ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-c", program, "inspect", "/nothing/here"]
+    done = subprocess.run(words, stdout=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes among files here")

@@ -14,6 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from cmmulti.inspection import words
+
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -105,6 +107,10 @@ def test_a_json_file_of_another_kind_is_refused_in_a_short_line(cmmulti: Run, tm
 
 def test_an_empty_folder_is_refused(cmmulti: Run, tmp_path: Path) -> None:
     refused(cmmulti("inspect", tmp_path), str(tmp_path))
+
+
+def test_a_figure_that_is_none_is_a_dash() -> None:
+    assert words({"kind": "results", "metrics": {"psnr": None}}).splitlines()[-1] == "metrics  psnr: –"
 
 
 def test_what_is_installed(cmmulti: Run) -> None:

@@ -50,6 +50,23 @@ def test_values(words: str, name: str, value: object) -> None:
     assert getattr(options(words), name) == value
 
 
+def test_a_slip_in_a_flag_of_the_command_is_not_blamed_on_the_task() -> None:
+    own = ("--samples", "--steps", "--sampler")
+    with pytest.raises(UserError, match=r"^unknown option '--sampels'; did you mean '--samples'\?$"):
+        task_options(Options, ["--sampels", "2"], "test", own)
+    with pytest.raises(UserError, match="unknown option of task test '--strat'; did you mean '--start'"):
+        task_options(Options, ["--strat", "2"], "test", own)
+
+
+def test_the_default_0_is_a_default() -> None:
+    class Seeded(TaskOptions):
+        seed: int = Field(0, description="seed of the noise")
+        simulate: bool = Field(False, description="measure first")
+
+    told = dict(described(Seeded))
+    assert told == {"--seed": "seed of the noise (default: 0)", "--simulate": "measure first"}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -133,3 +133,7 @@ def test_a_single_figure_has_no_interval() -> None:
     assert math.isnan(single.low)
     assert math.isnan(single.high)
     assert with_interval(single) == "3"
+
+
+def test_a_figure_that_is_none_is_shown_as_a_dash() -> None:
+    assert with_interval(mean_interval([math.inf, 3.0])) == with_interval(mean_interval([math.nan])) == "–"

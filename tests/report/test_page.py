@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from cmmulti.errors import UserError
-from cmmulti.report import Part, Results, gather, page, write_page, write_results
+from cmmulti.report import Part, Results, gather, page, read_results, write_page, write_results
 from cmmulti.report.figures import figure
 from cmmulti.report.page import check_replaceable, comparison
+from cmmulti.report.results import RowRecord, SectionRecord
 
 
 class Links(HTMLParser):
@@ -82,6 +85,73 @@ def test_several_folders_share_a_page(tmp_path: Path, make: Callable[..., Path])
     assert html.count("<audio") == 2
 
 
+def test_links_to_parts_hold_whatever_their_folders_are_called(tmp_path: Path, make: Callable[..., Path]) -> None:
+    names = ["50%41", "a#b", *(["a?b", "run 12:30"] if os.name == "posix" else []), "été"]
+    for name in names:
+        make(tmp_path / name)
+    links = [urlsplit(value) for tag, value in Links(write_page(tmp_path).read_text()).found if tag == "a" and "/" in value]
+    assert [unquote(link.path) for link in links] == [f"{name}/index.html" for name in names]
+    assert not any(link.scheme or link.query or link.fragment for link in links)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names that other systems refuse")
+def test_a_folder_whose_name_results_cannot_hold_is_named(tmp_path: Path, make: Callable[..., Path]) -> None:
+    make(tmp_path / "c:x")
+    with pytest.raises(UserError, match=r"c:x: .*rename"):
+        gather(tmp_path)
+
+
+def test_parts_of_one_title_are_told_apart(tmp_path: Path, make: Callable[..., Path]) -> None:
+    make(tmp_path / "first")
+    make(tmp_path / "second")
+    html = write_page(tmp_path).read_text()
+    for words in ("Sample · m (first)", "Sample · m (second)"):
+        assert f"<h2>{words}</h2>" in html
+        assert f">{words}</a>" in html
+
+
+def test_a_part_without_costs_has_no_stray_dot(tmp_path: Path, make: Callable[..., Path]) -> None:
+    make(tmp_path / "a", nfe=None, seconds=None, outputs=[])
+    html = write_page(tmp_path).read_text()
+    assert '<p class="lede"><a href="a/index.html">' in html
+    assert '<p class="lede"></p>' not in html
+
+
+def test_players_have_names(tmp_path: Path, make: Callable[..., Path]) -> None:
+    html = (make(tmp_path / "out") / "index.html").read_text()
+    assert '<audio controls aria-label="a &lt;clip&gt; &amp; more"' in html
+    player = read_results(tmp_path / "out").sections[1].media[0].model_copy(update={"caption": ""})
+    section = SectionRecord(title="Side by side", columns=["seed 7"], rows=[RowRecord(title="ctm, 1 NFE", media=[player])])
+    html = write_page(tmp_path / "out", Results(command="", model="m", task="compare", sections=[section])).read_text()
+    assert '<audio controls aria-label="ctm, 1 NFE, seed 7"' in html
+
+
+def test_details_in_any_alphabet_are_shown_as_they_are(tmp_path: Path, make: Callable[..., Path]) -> None:
+    html = (make(tmp_path / "out", details={"options": {"mask": "маска.png"}}) / "index.html").read_text()
+    assert "маска.png" in html
+
+
+def test_long_words_do_not_widen_a_narrow_page(tmp_path: Path, make: Callable[..., Path]) -> None:
+    html = (make(tmp_path / "out") / "index.html").read_text()
+    wrapped = " ".join(re.findall(r"([^{}]+)\{[^}]*overflow-wrap: anywhere", html))
+    for what in ("p,", "nav a", "td:first-child"):
+        assert what in wrapped
+
+
+def test_nothing_is_cut_off_in_print(tmp_path: Path, make: Callable[..., Path]) -> None:
+    html = (make(tmp_path / "out") / "index.html").read_text()
+    printed = html.partition("@media print")[2]
+    assert ".scroll { overflow: visible" in printed
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.0444, "0.044 s"), (9.96, "10 s"), (59.4, "59 s"), (59.7, "1 min 0 s"), (119.8, "2 min 0 s")]
+)
+def test_durations_are_rounded_once(tmp_path: Path, make: Callable[..., Path], seconds: float, text: str) -> None:
+    html = (make(tmp_path / "out", seconds=seconds) / "index.html").read_text()
+    assert f"<dd>{text} on cpu" in html
+
+
 def test_parts_have_their_own_titles(tmp_path: Path, make: Callable[..., Path]) -> None:
     make(tmp_path / "a")
     parts = [Part(folder="a", title="The first", text="Words.")]
@@ -101,6 +171,17 @@ def test_beyond_its_size_a_page_links_instead(
     html = write_page(tmp_path).read_text()
     assert html.count("<audio") == 1
     assert 'on <a href="b/index.html">its own page' in html
+
+
+def test_pictures_in_rows_count_towards_the_size(
+    tmp_path: Path, make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make(tmp_path / "a")
+    media = [record for section in read_results(folder).sections for record in section.media]
+    section = SectionRecord(title="Side by side", rows=[RowRecord(title="ctm", media=media)])
+    write_results(Results(command="", model="m", task="compare", sections=[section]), folder)
+    monkeypatch.setattr(page, "EMBEDDED", 100)
+    assert "<img" not in write_page(tmp_path).read_text()
 
 
 def test_a_missing_picture_is_named(tmp_path: Path, make: Callable[..., Path]) -> None:

@@ -48,6 +48,16 @@ def test_figures_that_are_not_finite_become_null(tmp_path: Path) -> None:
     assert read_results(tmp_path).metrics["psnr"] is None
 
 
+def test_figures_that_others_wrote_as_not_finite_are_no_figures(tmp_path: Path) -> None:
+    raw = {"command": "", "model": "m", "task": "sample", "seconds": math.nan, "metrics": {"psnr": math.inf}}
+    (tmp_path / "results.json").write_text(json.dumps(raw))
+    found = read_results(tmp_path)
+    assert (found.seconds, found.metrics) == (None, {"psnr": None})
+    (tmp_path / "results.json").write_text(json.dumps({**raw, "levels": [math.inf, 1.0]}))
+    with pytest.raises(UserError, match=r"levels\.0 = inf"):
+        read_results(tmp_path)
+
+
 @pytest.mark.parametrize("path", ["/etc/passwd", "../up.png", "a/../../b", "C:\\x.png", "", "a\\..\\..\\b"])
 def test_paths_out_of_the_folder_are_refused(tmp_path: Path, path: str) -> None:
     raw = results().model_dump(mode="json") | {"outputs": [{"file": path}]}

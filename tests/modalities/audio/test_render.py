@@ -79,6 +79,22 @@ def test_of_a_very_long_clip_the_surroundings_of_the_hole_are_played(
     np.testing.assert_array_equal(samples, clip.samples[begins * 1000 : (begins + 30) * 1000])
 
 
+@pytest.mark.parametrize(("channels", "rate", "seconds"), [(9, 100, 11), (1, 700_000, 10.1)])
+def test_what_flac_cannot_hold_is_played_as_wav(modality: AudioModality, channels: int, rate: int, seconds: float) -> None:
+    (player,) = modality.render({"x": from_floats(np.zeros((round(seconds * rate), channels)), rate)})
+    assert isinstance(player, Player)
+    assert player.mime == "audio/wav"
+    assert sf.info(io.BytesIO(player.wav)).channels == channels
+
+
+def test_of_many_channels_less_is_played(modality: AudioModality, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modalities.audio.render.PLAYED_BYTES", 16_000)
+    (player,) = modality.render({"x": from_floats(np.zeros((1100, 10)), 100)})
+    assert isinstance(player, Player)
+    assert player.caption == "x (plays 0.0 to 8.0 s of 11.0 s)"
+    assert sf.info(io.BytesIO(player.wav)).frames == 800
+
+
 def test_a_long_clip_has_a_close_up_of_its_hole(modality: AudioModality, voice) -> None:
     clip = from_floats(voice(8000, 3), 8000)
     assert len(pixels(modality.render({"a": clip}, mark=[(8000, 8800)])[0])) > 1.5 * len(
