@@ -15,7 +15,7 @@ from cmmulti.errors import UserError
 from cmmulti.model import Model
 from cmmulti.pipeline.config import PipelineConfig
 
-NEVER_WITHOUT = "never learned samples without one (label_dropout = 0)"
+NEVER_WITHOUT = "never learned samples without one (label_dropout = 0, or guidance of its own in training)"
 
 
 class Conditioned:

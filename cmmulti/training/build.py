@@ -158,7 +158,8 @@ def pipeline_config(
         context=context,
         guidance=method.told_guidance,
         sampler=method.sampler,
-        unconditional=config.label_dropout > 0 or not (classes or context),
+        # A method that guides itself learns without a condition only what guides it, not to generate.
+        unconditional=(config.label_dropout > 0 and not method.guides_itself) or not (classes or context),
         data=Piece(name=share.config.data.name, settings=share.config.data.options),
     )
 

@@ -15,7 +15,7 @@ from cmmulti.errors import UserError
 from cmmulti.nn.embedding import ConditionEmbedding
 from cmmulti.pipeline import Pipeline, PipelineConfig
 from cmmulti.pipeline.config import Piece
-from cmmulti.training.build import build
+from cmmulti.training.build import build, pipeline_config
 from cmmulti.training.export import export
 from cmmulti.training.run import train
 
@@ -109,3 +109,18 @@ def test_a_network_that_guides_itself_is_trained_without_labels_too(toy_config: 
     build(toy_config(*run, "method={name: meanflow}", *sets))
     with pytest.raises(UserError, match=told):
         build(toy_config(*run, "method={name: meanflow, omega: 2}", *sets))
+
+
+@pytest.mark.parametrize(("settings", "unconditional"), [("omega: 2", False), ("omega: 1", True)])
+def test_a_network_that_guided_itself_is_not_asked_without_a_label(
+    toy_config: Config, settings: str, unconditional: bool
+) -> None:
+    """Without one it has learned what guided it, no jump."""
+    parts = build(toy_config("modality.name=labelled", "network.two_times=true", f"method={{name: meanflow, {settings}}}"))
+    config = pipeline_config(parts.config, parts.method, parts.shares[0], ["a", "b", "c"])
+    assert config.unconditional is unconditional
+    pipe = Pipeline(parts.model, parts.modality, config)
+    assert pipe.condition([0]).label is not None
+    if not unconditional:
+        with pytest.raises(UserError, match=r"label: expected 0 to 2: this model never learned .* guidance of its own"):
+            pipe.condition([None])
