@@ -237,7 +237,8 @@ def test_another_pixel_size_is_refused_and_taken_with_resample(modality, model, 
     truth = smooth(shape, mm)
     with pytest.raises(UserError, match=f"voxels of {mm:g} x {mm:g} mm .* at 2 x 2 mm and takes at most 15 % .*--resample"):
         prepared(modality, model, truth, simulate=True)
-    assignment = prepared(modality, model, truth, simulate=True, resample=True, views=90)
+    # A network that knows nothing leaves the noise of the start in: little of it, for what is tested is the grid.
+    assignment = prepared(modality, model, truth, simulate=True, resample=True, views=90, start_level=0.05)
     assert any("2 x 2 mm" in note for note in assignment.notes)
     hu = np.maximum(truth.values(), -1000)
     for result in (solve(assignment, model, 4), assignment.baselines["tv"]()):
@@ -313,3 +314,10 @@ def test_damaged_sinograms_end_in_user_errors(tmp_path):
         except UserError:
             refused += 1
     assert refused > 200
+
+
+@pytest.mark.parametrize(("steps", "asked", "expected"), [(1, None, 0.05), (4, None, 0.1), (1, 0.3, 0.3), (2, 0.3, 0.3)])
+def test_one_step_starts_lower_than_several(modality, model, steps, asked, expected):
+    levels = prepared(modality, model, body(), simulate=True, views=12, start_level=asked).levels(steps)
+    assert levels[0] == pytest.approx(expected)
+    assert len(levels) == steps
