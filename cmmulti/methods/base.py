@@ -110,7 +110,8 @@ class Method(nn.Module, ABC):
     Attributes:
         Settings: the settings that it reads, the keys below ``method:`` in a config. settings: those of this run.
         role: what it trains. paper: where it is from, such as ``arXiv 2206.00364``.
-        needs_teacher: whether it distils; teacher_roles: the roles that a teacher may have.
+        needs_teacher: whether it distils; teacher_roles: the roles that a teacher may have. teacher: frozen, from
+            :meth:`setup` on, where there is need of one.
         networks: how many :meth:`exported` gives.
         sampler: name of the sampler that its model is made for, None for that of its role.
         differentiates: whether it takes the derivative of the network in its time.
@@ -130,6 +131,7 @@ class Method(nn.Module, ABC):
     networks: ClassVar[int] = 1
     paper: ClassVar[str]
     settings: MethodSettings
+    teacher: Model
 
     def __init__(self, settings: MethodSettings | None = None) -> None:
         super().__init__()
@@ -169,11 +171,14 @@ class Method(nn.Module, ABC):
         Raises:
             UserError: a teacher is needed and there is none, or it is of another role.
         """
-        if self.needs_teacher and teacher is None:
+        if not self.needs_teacher:
+            return
+        if teacher is None:
             raise UserError(f"method {type(self).__name__}: needs a teacher; name one with --init or `teacher:`")
-        if self.needs_teacher and teacher is not None and teacher.role not in self.teacher_roles:
+        if teacher.role not in self.teacher_roles:
             wanted = "a denoiser (method edm)" if "teacher" in self.teacher_roles else "a consistency model (method ect)"
             raise UserError(f"method {type(self).__name__}: the teacher is a {teacher.role} model, expected {wanted}")
+        self.teacher = teacher.requires_grad_(False)
 
     @abstractmethod
     def loss(

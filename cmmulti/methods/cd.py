@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -49,7 +49,6 @@ class CD(Method):
     role: ClassVar[Role] = "consistency"
     needs_teacher = True
     paper = "arXiv 2303.01469"
-    teacher: Model
     target: Target
     levels: Tensor
 
@@ -59,7 +58,6 @@ class CD(Method):
     def setup(self, model: Model, teacher: Model | None, budget: Budget) -> None:
         super().setup(model, teacher, budget)
         self.distance = distance_of(self.settings.distance)
-        self.teacher = cast(Model, teacher).requires_grad_(False)
         self.target = Target(model, self.settings.target_decay > 0)
         # A buffer goes where the run goes; a grid made in the loss would be copied from the host at every step.
         self.register_buffer("levels", self.grid(model).float(), persistent=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -60,7 +60,6 @@ class CTM(Method):
     role: ClassVar[Role] = "two-time"
     needs_teacher = True
     paper = "arXiv 2310.02279"
-    teacher: Model
     target: Target
 
     def parameterization(self, sigma_data: float) -> Parameterization:
@@ -69,7 +68,6 @@ class CTM(Method):
     def setup(self, model: Model, teacher: Model | None, budget: Budget) -> None:
         super().setup(model, teacher, budget)
         self.distance = distance_of(self.settings.distance)
-        self.teacher = cast(Model, teacher).requires_grad_(False)
         self.target = Target(model, average=True)
 
     def solver_steps(self, randomness: TrainingRandomness) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -50,7 +50,6 @@ class Progressive(Method):
     extends = False
     sampler = "euler"
     paper = "arXiv 2202.00512"
-    teacher: Model
     previous: Model
 
     def parameterization(self, sigma_data: float) -> Parameterization:
@@ -61,7 +60,6 @@ class Progressive(Method):
         s = self.settings
         if s.first & (s.first - 1) or s.last & (s.last - 1) or s.last > s.first:
             raise UserError(f"method.first = {s.first}, method.last = {s.last}: expected powers of two, first >= last")
-        self.teacher = cast(Model, teacher).requires_grad_(False)
         # The student of the stage before; the first stage learns from the teacher itself, of any architecture.
         self.previous = copy.deepcopy(model).requires_grad_(False)
 

@@ -158,11 +158,6 @@ class SCD(SCT):
     Settings = SCDSettings
     settings: SCDSettings
     needs_teacher = True
-    teacher: Model
-
-    def setup(self, model: Model, teacher: Model | None, budget: Budget) -> None:
-        super().setup(model, teacher, budget)
-        self.teacher = cast(Model, teacher).requires_grad_(False)
 
     def conditioned(self, condition: Condition, randomness: TrainingRandomness, x0: Tensor) -> Condition:
         return students_condition(condition, self.settings.guidance, randomness, x0)

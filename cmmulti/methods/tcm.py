@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -63,7 +63,6 @@ class TCM(Method):
     networks = 2
     paper = "arXiv 2410.14895"
     shards = True
-    teacher: Model
     quantiles: Tensor
 
     def parameterization(self, sigma_data: float) -> Parameterization:
@@ -75,7 +74,6 @@ class TCM(Method):
             raise UserError(
                 f"method.split = {self.settings.split:g}: expected a level below sigma_max = {model.sigma_max:g}"
             )
-        self.teacher = cast(Model, teacher).requires_grad_(False)
         self.register_buffer("quantiles", self.law(model.sigma_max), persistent=False)
 
     def law(self, sigma_max: float, points: int = 8193) -> Tensor:
