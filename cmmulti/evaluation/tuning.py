@@ -77,7 +77,7 @@ def parsed(line: str) -> tuple[str, str, list[Any]]:
 
 def _psnr(outcome: Outcome, item: Item, task: str, name: str) -> float:
     """In dB, of the answer called ``name`` to one case; the case ``item`` itself is right where nothing was simulated."""
-    modality = outcome.pipeline.modality
+    modality = outcome.modality
     truth = item if outcome.truth is None else outcome.truth
     if name == RESULT:
         answer = outcome.items[0]

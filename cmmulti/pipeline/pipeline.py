@@ -146,7 +146,19 @@ class Pipeline(Conditioned):
             for i, s in enumerate(seeds)
         ]
         seconds = time.perf_counter() - began
-        return Outcome(self, "sample", items, seeds, labels, walked, samples.nfe, seconds, self.sampler_name(sampler))
+        return Outcome(
+            modality=self.modality,
+            config=self.config,
+            device=str(self.model.device),
+            task="sample",
+            items=items,
+            seeds=seeds,
+            labels=labels,
+            levels=walked,
+            nfe=samples.nfe,
+            seconds=seconds,
+            sampler=self.sampler_name(sampler),
+        )
 
     def edit(self, source: str | Path | Item, task: str, options: Mapping[str, Any] | None = None, **how: Any) -> Outcome:
         """Change a part of an item and leave the rest as it is. See :meth:`solve` for the arguments."""
@@ -209,15 +221,17 @@ class Pipeline(Conditioned):
             items.append(item)
         seconds = time.perf_counter() - began
         return Outcome(
-            self,
-            task,
-            items,
-            seeds,
-            [chosen] * samples,
-            walked,
-            nfe,
-            seconds,
-            sampler,
+            modality=self.modality,
+            config=self.config,
+            device=str(self.model.device),
+            task=task,
+            items=items,
+            seeds=seeds,
+            labels=[chosen] * samples,
+            levels=walked,
+            nfe=nfe,
+            seconds=seconds,
+            sampler=sampler,
             assignment=assignment,
             truth=truth,
         )

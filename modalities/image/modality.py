@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from cmmulti.media import Media
-from cmmulti.modality import DataSource, Modality, ModalitySettings, Split, require_whole
+from cmmulti.modality import DataSource, Modality, Split, require_whole
 from cmmulti.operators.affine import Affine
 from cmmulti.randomness import SampleRandomness
 from modalities.image import datasets, files, representation
@@ -18,24 +17,8 @@ from modalities.image.arrays import PictureArray
 from modalities.image.metrics import metrics
 from modalities.image.picture import Picture
 from modalities.image.render import render
+from modalities.image.settings import ImageSettings
 from modalities.image.tasks import TASKS
-
-Side = Annotated[int, Field(ge=4, le=4096)]
-
-
-def _both_sides(value: Any) -> Any:
-    return (value, value) if isinstance(value, int) else value
-
-
-class ImageSettings(ModalitySettings):
-    """``size``: height and width in pixels of what a model makes, or one number for both.
-
-    ``channels``: 1 for grey, 3 for RGB. ``classes``: how many labels the model knows; 0 for none.
-    """
-
-    size: Annotated[tuple[Side, Side], BeforeValidator(_both_sides)] = (32, 32)
-    channels: Literal[1, 3] = 3
-    classes: int = Field(0, ge=0)
 
 
 class ImageModality(Modality):
@@ -54,7 +37,7 @@ class ImageModality(Modality):
 
     @property
     def valid_range(self) -> tuple[float, float]:
-        return (-1.0, 1.0)
+        return representation.VALID_RANGE
 
     def load(self, path: Path) -> Picture:
         return files.load(path)

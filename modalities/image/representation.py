@@ -12,6 +12,9 @@ from cmmulti.errors import UserError
 from cmmulti.operators.affine import Affine
 from modalities.image.picture import GREY, Picture
 
+VALID_RANGE = (-1.0, 1.0)
+"""Black and white."""
+
 
 def affine(picture: Picture) -> Affine:
     """``stored = 127.5 x + 127.5`` for 8 bit, 32767.5 for 16 bit."""

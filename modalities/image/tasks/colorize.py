@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from cmmulti.errors import UserError
-from cmmulti.modality import Assignment, Task, TaskOptions
+from cmmulti.modality import Assignment, Modality, Task, TaskOptions
 from cmmulti.model import Model
 from cmmulti.operators.base import LinearOperator
 from cmmulti.operators.channels import grey
@@ -23,9 +22,6 @@ from modalities.image import representation
 from modalities.image.picture import GREY, Picture
 from modalities.image.tasks.common import SIMULATED, descending, measurement_writer, picture_of
 from modalities.image.windows import covering
-
-if TYPE_CHECKING:
-    from modalities.image.modality import ImageModality
 
 
 class ColorizeOptions(TaskOptions):
@@ -47,9 +43,7 @@ class Colorize(Task):
     summary = "give a grey picture colours"
     Options = ColorizeOptions
 
-    def prepare(
-        self, modality: ImageModality, source: Path | Picture, options: ColorizeOptions, model: Model
-    ) -> Assignment:
+    def prepare(self, modality: Modality, source: Path | Picture, options: ColorizeOptions, model: Model) -> Assignment:
         picture, side = picture_of(source), modality.settings.size
         if modality.settings.channels != 3:
             raise UserError("colorize: this model makes grey pictures; expected one of RGB pictures")
@@ -76,7 +70,7 @@ class Colorize(Task):
         return Assignment(
             shape=tuple(x.shape),
             finish=finish,
-            problem=Problem(operator, y, 0.0, Replacement(), modality.valid_range),
+            problem=Problem(operator, y, 0.0, Replacement(), representation.VALID_RANGE),
             start=Noised(x),
             levels=descending(min(options.start_level, model.sigma_max)),
             panels={"input": shown},

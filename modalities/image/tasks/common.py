@@ -15,7 +15,7 @@ from cmmulti.noise import geometric
 from cmmulti.operators.base import Identity
 from cmmulti.problems.base import Problem, Solver, Step, StepResult
 from cmmulti.randomness import SampleRandomness
-from modalities.image import files
+from modalities.image import files, representation
 from modalities.image.picture import Picture
 
 MEASUREMENT = "measurement.png"
@@ -87,6 +87,6 @@ class FromPicture(Solver):
         return StepResult(step.x0, x_next, state=state)
 
 
-def starting_at(x: Tensor, valid_range: tuple[float, float], renoising: Renoising = "fresh") -> Problem:
+def starting_at(x: Tensor, renoising: Renoising = "fresh") -> Problem:
     """The problem that starts at ``x`` (parts, C, H, W)."""
-    return Problem(Identity(x.shape[1:]), x, 0.0, FromPicture(renoising), valid_range)
+    return Problem(Identity(x.shape[1:]), x, 0.0, FromPicture(renoising), representation.VALID_RANGE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,16 +13,13 @@ from pydantic import Field
 from torch import Tensor
 
 from cmmulti.errors import UserError
-from cmmulti.modality import Assignment, Task, TaskOptions
+from cmmulti.modality import Assignment, Modality, Task, TaskOptions
 from cmmulti.model import Model
 from cmmulti.randomness import SampleRandomness
 from modalities.image import representation
 from modalities.image.picture import Picture
 from modalities.image.tasks.common import SIMULATED, descending, measurement_writer, picture_of, starting_at
 from modalities.image.windows import covering
-
-if TYPE_CHECKING:
-    from modalities.image.modality import ImageModality
 
 
 class DenoiseOptions(TaskOptions):
@@ -41,7 +38,7 @@ class Denoise(Task):
     summary = "take Gaussian noise of a known strength out of a picture"
     Options = DenoiseOptions
 
-    def prepare(self, modality: ImageModality, source: Path | Picture, options: DenoiseOptions, model: Model) -> Assignment:
+    def prepare(self, modality: Modality, source: Path | Picture, options: DenoiseOptions, model: Model) -> Assignment:
         picture = picture_of(source)
         truth = picture if options.simulate else None
         noisy = with_noise(picture, options.sigma, options.noise_seed) if options.simulate else picture
@@ -76,7 +73,7 @@ class Denoise(Task):
         return Assignment(
             shape=tuple(y.shape),
             finish=finish,
-            problem=starting_at(y, modality.valid_range, "kept"),
+            problem=starting_at(y, "kept"),
             start=start,
             levels=descending(level),
             panels={"input": noisy},

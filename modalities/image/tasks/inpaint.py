@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from cmmulti.errors import UserError
-from cmmulti.modality import Assignment, Task, TaskOptions
+from cmmulti.modality import Assignment, Modality, Task, TaskOptions
 from cmmulti.model import Model
 from cmmulti.operators.mask import Mask
 from cmmulti.problems.base import Noised, Problem
@@ -23,9 +23,6 @@ from modalities.image import files, representation
 from modalities.image.picture import Picture
 from modalities.image.tasks.common import descending, picture_of
 from modalities.image.windows import Windows, around
-
-if TYPE_CHECKING:
-    from modalities.image.modality import ImageModality
 
 LARGEST_BIHARMONIC = 2500
 """Most pixels that the biharmonic baseline fills: its time grows with their square."""
@@ -58,7 +55,7 @@ class Inpaint(Task):
     summary = "fill a hole, given as a mask or a box"
     Options = InpaintOptions
 
-    def prepare(self, modality: ImageModality, source: Path | Picture, options: InpaintOptions, model: Model) -> Assignment:
+    def prepare(self, modality: Modality, source: Path | Picture, options: InpaintOptions, model: Model) -> Assignment:
         picture = picture_of(source)
         hole = hole_of(picture, options)
         side = modality.settings.size
@@ -83,7 +80,7 @@ class Inpaint(Task):
         return Assignment(
             shape=tuple(y.shape),
             finish=finish,
-            problem=Problem(Mask(known, modality.shape), y, 0.0, Replacement(), modality.valid_range),
+            problem=Problem(Mask(known, modality.shape), y, 0.0, Replacement(), representation.VALID_RANGE),
             start=Noised(y),
             levels=descending(min(options.start_level, model.sigma_max)),
             panels={"input": picture},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,16 +10,13 @@ from pydantic import Field
 from torch import Tensor
 
 from cmmulti.errors import UserError
-from cmmulti.modality import Assignment, Task, TaskOptions
+from cmmulti.modality import Assignment, Modality, Task, TaskOptions
 from cmmulti.model import Model
 from cmmulti.randomness import SampleRandomness
 from modalities.image import representation
 from modalities.image.picture import Picture
 from modalities.image.tasks.common import descending, level_of, picture_of, starting_at
 from modalities.image.tasks.stroke import at_model_size
-
-if TYPE_CHECKING:
-    from modalities.image.modality import ImageModality
 
 
 class InterpolateOptions(TaskOptions):
@@ -47,7 +43,7 @@ class Interpolate(Task):
     needs_input = False
 
     def prepare(
-        self, modality: ImageModality, source: Path | Picture | None, options: InterpolateOptions, model: Model
+        self, modality: Modality, source: Path | Picture | None, options: InterpolateOptions, model: Model
     ) -> Assignment:
         where = torch.linspace(0, 1, options.frames) if options.frames > 1 else torch.tensor([0.5])
         shape = (len(where), *modality.shape)
@@ -58,7 +54,7 @@ class Interpolate(Task):
             return Assignment(
                 shape=shape,
                 finish=lambda parts, randomness: strip(parts, None),
-                problem=starting_at(torch.zeros(shape), modality.valid_range, "shared"),
+                problem=starting_at(torch.zeros(shape), "shared"),
                 start=lambda randomness: slerp(
                     generation_noise(randomness.seeds[0], shape), generation_noise(seed, shape), where
                 ),
@@ -77,7 +73,7 @@ class Interpolate(Task):
         return Assignment(
             shape=shape,
             finish=lambda parts, randomness: strip(parts, like),
-            problem=starting_at(mixed, modality.valid_range, "shared"),
+            problem=starting_at(mixed, "shared"),
             start=same_noise,
             levels=descending(sigma),
             panels={"from": first, "to": last},

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 from torch import Tensor
 
-from cmmulti.modality import Assignment, Task, TaskOptions
+from cmmulti.modality import Assignment, Modality, Task, TaskOptions
 from cmmulti.model import Model
 from cmmulti.randomness import SampleRandomness
 from modalities.image import representation
 from modalities.image.picture import Picture
 from modalities.image.tasks.common import descending, level_of, picture_of, starting_at
-
-if TYPE_CHECKING:
-    from modalities.image.modality import ImageModality
 
 
 class StrokeOptions(TaskOptions):
@@ -36,7 +32,7 @@ class Stroke(Task):
     summary = "make a picture that follows a rough painting"
     Options = StrokeOptions
 
-    def prepare(self, modality: ImageModality, source: Path | Picture, options: StrokeOptions, model: Model) -> Assignment:
+    def prepare(self, modality: Modality, source: Path | Picture, options: StrokeOptions, model: Model) -> Assignment:
         guide, notes = at_model_size(modality, picture_of(source))
         sigma = level_of(options.strength, model.sigma_max)
         x = modality.encode(guide)
@@ -47,14 +43,14 @@ class Stroke(Task):
         return Assignment(
             shape=tuple(x.shape),
             finish=finish,
-            problem=starting_at(x, modality.valid_range),
+            problem=starting_at(x),
             levels=descending(sigma),
             panels={"guide": guide},
             notes=(*notes, f"the guide was noised to sigma = {sigma:.2g} (grey values lie between -1 and 1)"),
         )
 
 
-def at_model_size(modality: ImageModality, picture: Picture) -> tuple[Picture, list[str]]:
+def at_model_size(modality: Modality, picture: Picture) -> tuple[Picture, list[str]]:
     """A guide as the model's settings want it, and a note for each change."""
     size, channels = modality.settings.size, modality.settings.channels
     notes = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -11,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from cmmulti.errors import UserError
-from cmmulti.modality import Assignment, Task, TaskOptions
+from cmmulti.modality import Assignment, Modality, Task, TaskOptions
 from cmmulti.model import Model
 from cmmulti.operators.base import LinearOperator
 from cmmulti.operators.mask import Mask
@@ -23,9 +22,6 @@ from modalities.image import representation
 from modalities.image.picture import Picture
 from modalities.image.tasks.common import SIMULATED, descending, measurement_writer, picture_of
 from modalities.image.windows import Windows, covering
-
-if TYPE_CHECKING:
-    from modalities.image.modality import ImageModality
 
 ROUNDS = 8
 """Of clipping and setting block means right: a few, for the two nearly always agree at once."""
@@ -47,9 +43,7 @@ class SuperResolve(Task):
     summary = "make a picture finer by a whole factor"
     Options = SuperResolveOptions
 
-    def prepare(
-        self, modality: ImageModality, source: Path | Picture, options: SuperResolveOptions, model: Model
-    ) -> Assignment:
+    def prepare(self, modality: Modality, source: Path | Picture, options: SuperResolveOptions, model: Model) -> Assignment:
         picture, factor, side = picture_of(source), options.factor, modality.settings.size
         if side[0] % factor or side[1] % factor:
             raise UserError(f"factor = {factor}: expected a divisor of this model's size, {side[1]} x {side[0]} pixels")
@@ -71,7 +65,7 @@ class SuperResolve(Task):
         def finish(parts: Tensor, randomness: SampleRandomness) -> Picture:
             x = windows.blend(parts)
             for _ in range(ROUNDS):
-                x = (x + whole.pinv(values - whole(x))).clamp(*modality.valid_range)
+                x = (x + whole.pinv(values - whole(x))).clamp(*representation.VALID_RANGE)
             return fine(low, representation.stored(x, low.white, low.channels))
 
         notes = [SIMULATED] if options.simulate else []
@@ -80,7 +74,7 @@ class SuperResolve(Task):
         return Assignment(
             shape=(len(y), *modality.shape),
             finish=finish,
-            problem=Problem(operator, y, 0.0, Replacement(), modality.valid_range),
+            problem=Problem(operator, y, 0.0, Replacement(), representation.VALID_RANGE),
             start=Noised(BlockMean(modality.shape, factor).pinv(y)),
             levels=descending(min(options.start_level, model.sigma_max)),
             panels={"input": low},

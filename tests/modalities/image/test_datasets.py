@@ -15,8 +15,9 @@ from cmmulti.errors import UserError
 from cmmulti.modality import DataSource
 from modalities.image import files
 from modalities.image.arrays import divide
-from modalities.image.modality import ImageModality, ImageSettings
+from modalities.image.modality import ImageModality
 from modalities.image.picture import Picture
+from modalities.image.settings import ImageSettings
 
 SPLITS = ("train", "val", "test")
 DIGITS = ImageModality(ImageSettings(size=8, channels=1, classes=10))

@@ -10,7 +10,8 @@ from cmmulti import registry
 from cmmulti.errors import UserError
 from cmmulti.nn.unet import UNet
 from modalities.image import files
-from modalities.image.modality import ImageModality, ImageSettings
+from modalities.image.modality import ImageModality
+from modalities.image.settings import ImageSettings
 
 
 def test_it_is_registered():
