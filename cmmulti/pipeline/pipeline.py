@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cmmulti.conditioning import Condition
 from cmmulti.config.checking import checked
 from cmmulti.contexts.scale import Context
 from cmmulti.errors import UserError
@@ -21,6 +20,7 @@ from cmmulti.pipeline.conditioned import Conditioned
 from cmmulti.pipeline.folder import PipelineConfig, read_model, write_folder
 from cmmulti.pipeline.outcome import Outcome
 from cmmulti.pipeline.processes import gathered, my_share
+from cmmulti.pipeline.solving import solved
 from cmmulti.randomness import SampleRandomness
 from cmmulti.samplers.base import Callback, Sampler, Samples
 from cmmulti.samplers.multistep import Multistep
@@ -211,13 +211,14 @@ class Pipeline(Conditioned):
         walked = self._walked(assignment, steps, levels)
         seeds = list(range(seed, seed + samples))
         chosen = assignment.label if label is None else label
+        walker = self.sampler(sampler)
         began = time.perf_counter()
         items, nfe = [], 0
         for s in seeds:
             parts = [s] * assignment.shape[0]
             contexts = self.contexts_for(parts, context)
             condition = self.condition(self.labels_for(parts, [chosen] * len(parts)), guidance, contexts)
-            item, nfe = self._solve_one(assignment, s, walked, condition, sampler, callback)
+            item, nfe = solved(self.model, walker, assignment, s, walked, condition, callback)
             items.append(item)
         seconds = time.perf_counter() - began
         return Outcome(
@@ -263,25 +264,6 @@ class Pipeline(Conditioned):
     def sampler_name(self, name: str | None = None) -> str:
         """By default the model's own; else Heun for a teacher and multistep sampling for the others."""
         return name or self.config.sampler or ("heun" if self.model.role == "teacher" else "multistep")
-
-    def _solve_one(
-        self, assignment: Assignment, seed: int, levels: Sequence[float], condition: Condition, sampler: str, callback: Any
-    ) -> tuple[Item, int]:
-        parts = assignment.shape[0]
-        randomness = SampleRandomness([(seed, part) for part in range(parts)] if parts > 1 else [seed])
-        start = assignment.start(randomness.child("start")) if callable(assignment.start) else assignment.start
-        if start is not None and not levels:
-            raise UserError("levels: expected at least one noise level, got none")
-        samples = self.sampler(sampler).sample(
-            self.model,
-            assignment.shape if start is None else start,
-            levels,
-            randomness,
-            condition,
-            assignment.problem,
-            callback,
-        )
-        return assignment.finish(samples.x.cpu(), randomness.child("finish")), samples.nfe
 
     def _walked(self, assignment: Assignment, steps: int, levels: Sequence[float] | None) -> list[float]:
         if levels is not None:
