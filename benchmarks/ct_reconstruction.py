@@ -23,8 +23,9 @@ import numpy as np
 
 from cmmulti.modality import DataSource
 from cmmulti.pipeline import Pipeline
-from modalities.volume.ct import CTOptions, Measured, simulated
+from modalities.volume.ct import CTOptions, simulated
 from modalities.volume.item import Volume
+from modalities.volume.measured_ct import MeasuredCT
 from modalities.volume.modality import VolumeModality
 from modalities.volume.representation import spacing_fits
 from modalities.volume.settings import VolumeSettings
@@ -57,7 +58,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, dict[str, Figures]]:
             resample = not spacing_fits(truth, modality.settings)
             chosen = {k: v for k, v in asked(options, views, number).items() if v is not None} | {"resample": resample}
             item = simulated(truth, modality.settings, CTOptions(**chosen))
-            measured = Measured.of(item, modality.settings, None, "CT", resample)
+            measured = MeasuredCT.of(item, modality.settings, None, "CT", resample)
             for name, make in (("fbp", measured.fbp), ("tv", measured.tv)):
                 began = time.perf_counter()
                 image = measured.stack.volume(measured.to_hu(make()), truth)
@@ -85,7 +86,7 @@ def tune(options: argparse.Namespace) -> dict[str, dict[str, Figures]]:
         each: dict[str, list[Figures]] = defaultdict(list)
         for number, truth in enumerate(scans(modality, options)):
             item = simulated(truth, GRID, CTOptions(**asked(options, views, number)))
-            measured = Measured.of(item, GRID, None, "CT", not spacing_fits(truth, GRID))
+            measured = MeasuredCT.of(item, GRID, None, "CT", not spacing_fits(truth, GRID))
             for weight in (*options.weights, None):
                 image = measured.stack.volume(measured.to_hu(measured.tv(weight)), truth)
                 each["tv" if weight is None else f"tv {weight:g}"].append(modality.metrics(image, truth))

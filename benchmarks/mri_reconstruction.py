@@ -27,8 +27,9 @@ from cmmulti.modality import DataSource
 from cmmulti.operators.fourier import Fourier
 from cmmulti.pipeline import Pipeline
 from modalities.volume.item import Volume
+from modalities.volume.measured_mri import MeasuredMRI
 from modalities.volume.modality import VolumeModality
-from modalities.volume.mri import Measured, MRIOptions, simulated
+from modalities.volume.mri import MRIOptions, simulated
 from modalities.volume.tv import tv_reconstruct
 
 Figures = dict[str, float]
@@ -64,7 +65,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, dict[str, Figures]]:
         for subject, truth in enumerate(scans(modality, options)):
             chosen = task_options(options, subject, acceleration)
             if not systems:
-                measured = Measured.of(simulated(truth, modality.settings, chosen), modality.settings, None, "simulated")
+                measured = MeasuredMRI.of(simulated(truth, modality.settings, chosen), modality.settings, None, "simulated")
                 made = {"zero-filled": measured.zero_filled(), "tv": measured.tv(False), "tv-complex": measured.tv(True)}
                 for name, pictures in made.items():
                     each[name].append(modality.metrics(measured.stack.volume(pictures, truth), truth))
@@ -106,7 +107,7 @@ def tune(options: argparse.Namespace) -> dict[str, dict[str, Figures]]:
         each: dict[str, list[Figures]] = defaultdict(list)
         for subject, truth in enumerate(scans(modality, options)):
             item = simulated(truth, modality.settings, task_options(options, subject, acceleration))
-            measured = Measured.of(item, modality.settings, None, "simulated")
+            measured = MeasuredMRI.of(item, modality.settings, None, "simulated")
             for weight in options.weights:
                 for kind, is_complex in (("tv", False), ("tv-complex", True)):
                     image = measured.stack.volume(measured.tv(is_complex, weight), truth)
@@ -118,7 +119,7 @@ def tune(options: argparse.Namespace) -> dict[str, dict[str, Figures]]:
     return results
 
 
-def against_sigpy(measured: Measured, weight: float = 0.005) -> Figures:
+def against_sigpy(measured: MeasuredMRI, weight: float = 0.005) -> Figures:
     """One slice by sigpy's PDHG (anisotropic TV of a complex image) and by ours."""
     import sigpy.mri.app
 
