@@ -29,8 +29,8 @@ PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
 NOT_SETTINGS = ("in_channels", "out_channels", "num_class_embeds", "sample_size")
 """Arguments of UNet2DModel that the adapter derives from its own settings, and the size, which is the modality's."""
 
-STUDENTS = ("LCMScheduler", "TCDScheduler")
-"""Schedulers of the same process for networks that no longer answer with the mean of what is clean."""
+STUDENTS = ("LCMScheduler", "TCDScheduler", "FlowMatchLCMScheduler")
+"""Schedulers of the same processes for networks that no longer answer with the mean of what is clean."""
 
 MOST_STEPS = 1_000_000
 """Longest table of times that is made: a config may ask for any."""
