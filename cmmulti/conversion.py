@@ -163,6 +163,9 @@ def read_process(path: Path) -> Process:
     prediction = str(scheduler.config.get("prediction_type", "epsilon"))
     if not hasattr(scheduler, "betas"):
         raise UserError(f"{path}: {name}; expected a scheduler of DDPM's process or of flow matching")
+    if prediction == "v_prediction" and scheduler.config.get("timestep_type", "discrete") != "discrete":
+        # Its network is told ln(sigma) / 4; of other predictions diffusers tells the index all the same.
+        raise UserError(f"{path}: timestep_type = {scheduler.config['timestep_type']!r}; expected 'discrete'")
     if prediction not in PREDICTIONS:
         raise UserError(f"{path}: prediction_type = {prediction!r}; expected one of {', '.join(PREDICTIONS)}")
     # In float64 from the betas: at the first index 1 - alpha-bar has lost half of its digits in float32.

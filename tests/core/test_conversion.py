@@ -250,6 +250,15 @@ def test_bad_folders_are_refused_in_one_line(tmp_path, how, told):
     assert "\n" not in str(caught.value)
 
 
+def test_a_network_told_levels_for_indices_is_refused(tmp_path):
+    """Euler's continuous times are ln(sigma) / 4, no index of a table; of epsilon the scheduler itself ignores them."""
+    told = {"timestep_type": "continuous"}
+    path = folder(tmp_path / "v", unet(), diffusers.EulerDiscreteScheduler(prediction_type="v_prediction", **told))
+    with pytest.raises(UserError, match="timestep_type = 'continuous'; expected 'discrete'"):
+        from_diffusers(path)
+    from_diffusers(folder(tmp_path / "epsilon", unet(), diffusers.EulerDiscreteScheduler(**told)))
+
+
 def test_a_level_beyond_the_schedule_is_refused(tmp_path):
     path = folder(tmp_path, unet(), diffusers.DDPMScheduler(beta_schedule="scaled_linear"))
     assert from_diffusers(path, sigma_max=5.0).model.sigma_max == 5.0
