@@ -161,7 +161,7 @@ def read_process(path: Path) -> Process:
     except (TypeError, ValueError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"{path}: cannot be read as a diffusers scheduler ({' '.join(str(error).split())})") from error
     prediction = str(scheduler.config.get("prediction_type", "epsilon"))
-    if not hasattr(scheduler, "betas"):
+    if not hasattr(scheduler, "alphas_cumprod"):
         raise UserError(f"{path}: {name}; expected a scheduler of DDPM's process or of flow matching")
     if prediction == "v_prediction" and scheduler.config.get("timestep_type", "discrete") != "discrete":
         # Its network is told ln(sigma) / 4; of other predictions diffusers tells the index all the same.
@@ -174,6 +174,8 @@ def read_process(path: Path) -> Process:
         raise UserError(
             f"{path}: its betas give no alphas_cumprod that fall inside (0, 1); expected a schedule that adds noise"
         )
+    if not torch.allclose(scheduler.alphas_cumprod[: len(bars)].double(), torch.tensor(bars).double(), atol=1e-4):
+        raise UserError(f"{path}: {name}; its alphas_cumprod are not its betas' products, and there is no map of them here")
     clip = float(scheduler.config.clip_sample_range) if scheduler.config.get("clip_sample") else None
     form = {"alphas_cumprod": bars, "prediction": PREDICTIONS[prediction], "clip": clip}
     return Process(Piece(name="ddpm", settings=form), ((1 - bars[-1]) / bars[-1]) ** 0.5)

@@ -238,6 +238,7 @@ UNET, SCHEDULER = "unet/config.json", "scheduler/scheduler_config.json"
         ((SCHEDULER, "_class_name", "KarrasVeScheduler"), "expected a scheduler of"),
         ((SCHEDULER, "_class_name", "LCMScheduler"), "LCMScheduler samples a distilled network"),
         ((SCHEDULER, "_class_name", "FlowMatchLCMScheduler"), "FlowMatchLCMScheduler samples a distilled network"),
+        ((SCHEDULER, "_class_name", "CogVideoXDDIMScheduler"), "CogVideoXDDIMScheduler; its alphas_cumprod are not"),
         ((SCHEDULER, "thresholding", True), "thresholding = True; expected false"),
         ((SCHEDULER, "invert_sigmas", True), "invert_sigmas = True; expected false"),
         ((SCHEDULER, "_class_name", "EDMEulerScheduler"), "expected a scheduler of DDPM's process or of flow matching"),
