@@ -110,7 +110,10 @@ def load_unet(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         pickled = next((p for pattern in ("*.bin", "*.pt", "*.ckpt") for p in folder.glob(pattern)), None)
         found = f"{pickled.name} is a pickle, which is never loaded" if pickled else "none found"
         raise UserError(f"{folder}: expected weights in one safetensors file; {found}")
-    variant = files[0].name.removeprefix("diffusion_pytorch_model").removesuffix(".safetensors").strip(".")
+    # The plain file goes before its variants: of half the precision, or without the average (fp16, non_ema).
+    plain = "diffusion_pytorch_model"
+    files.sort(key=lambda file: file.stem != plain)
+    variant = files[0].name.removeprefix(plain).removesuffix(".safetensors").strip(".")
     diffusers = library()
     try:
         with _quiet():

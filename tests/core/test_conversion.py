@@ -260,6 +260,16 @@ def test_a_network_told_levels_for_indices_is_refused(tmp_path):
     from_diffusers(folder(tmp_path / "epsilon", unet(), diffusers.EulerDiscreteScheduler(**told)))
 
 
+@pytest.mark.parametrize("variant", ["fp16", "non_ema"])
+def test_the_plain_weights_go_before_a_variant(tmp_path, variant):
+    """Beside the averaged weights in full, others of half the precision or none of the average may lie."""
+    path = folder(tmp_path, unet(), diffusers.DDPMScheduler())
+    want = load_file(path / "unet" / "diffusion_pytorch_model.safetensors")
+    unet(seed=1).save_pretrained(path / "unet", safe_serialization=True, variant=variant)
+    got = from_diffusers(path).model.network.unet.state_dict()
+    assert all(torch.equal(got[name], tensor) for name, tensor in want.items())
+
+
 def test_a_level_beyond_the_schedule_is_refused(tmp_path):
     path = folder(tmp_path, unet(), diffusers.DDPMScheduler(beta_schedule="scaled_linear"))
     assert from_diffusers(path, sigma_max=5.0).model.sigma_max == 5.0
