@@ -67,6 +67,13 @@ def from_diffusers(
     unet, config = load_unet(network)
     place = folder / "scheduler" if (folder / "scheduler").is_dir() else folder
     process = read_process(place / "scheduler_config.json")
+    steps, told = (
+        max(len(process.form.settings.get("alphas_cumprod", ())), process.time_scale),
+        config["num_train_timesteps"],
+    )
+    if config["time_embedding_type"] == "learned" and told < steps:
+        table = f"expected at least {steps:g}, the steps of the schedule in {place}"
+        raise UserError(f"{network / 'config.json'}: num_train_timesteps = {told}; {table}")
     highest = process.sigma_max if sigma_max is None else sigma_max
     if not 0 < highest <= process.sigma_max:
         raise UserError(f"sigma_max = {sigma_max:g}: expected a level up to {process.sigma_max:g}, the schedule's last")

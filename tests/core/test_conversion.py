@@ -270,6 +270,13 @@ def test_the_plain_weights_go_before_a_variant(tmp_path, variant):
     assert all(torch.equal(got[name], tensor) for name, tensor in want.items())
 
 
+@pytest.mark.parametrize("scheduler", [diffusers.DDPMScheduler, diffusers.FlowMatchEulerDiscreteScheduler])
+def test_a_table_of_times_holds_the_whole_schedule(tmp_path, scheduler):
+    theirs = unet(time_embedding_type="learned", num_train_timesteps=100)
+    with pytest.raises(UserError, match="num_train_timesteps = 100; expected at least 1000, the steps of the schedule"):
+        from_diffusers(folder(tmp_path, theirs, scheduler()))
+
+
 def test_a_level_beyond_the_schedule_is_refused(tmp_path):
     path = folder(tmp_path, unet(), diffusers.DDPMScheduler(beta_schedule="scaled_linear"))
     assert from_diffusers(path, sigma_max=5.0).model.sigma_max == 5.0
