@@ -82,7 +82,7 @@ def from_diffusers(
     if null_class and classes < 1:
         raise UserError(f"{network}: expected a network of classes, the last of which is none; it has {embedded}")
     made = PipelineConfig(
-        name=folder.name,
+        name=folder.resolve().name,
         modality=Piece(name=modality, settings=_modality_settings(modality, config, classes, settings)),
         network=_network(config, classes, process.time_scale),
         parameterization=process.form,
@@ -101,6 +101,8 @@ def from_diffusers(
     model.network.load_state_dict(state)
     if (made.network.settings["in_channels"], 2) != (adapter.shape[0], len(adapter.shape) - 1):
         raise UserError(f"{network}: takes {config['in_channels']} channels in 2D, {modality} tensors are {adapter.shape}")
+    if (said := getattr(adapter.settings, "classes", classes)) != classes:
+        raise UserError(f"{network}: knows {classes} classes; the {modality} settings say classes = {said}")
     return Pipeline(model.eval(), adapter, made, _card(made, classes and not null_class))
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 from collections import namedtuple
+from pathlib import Path
 from types import SimpleNamespace
 
 import diffusers
@@ -275,6 +276,21 @@ def test_a_table_of_times_holds_the_whole_schedule(tmp_path, scheduler):
     theirs = unet(time_embedding_type="learned", num_train_timesteps=100)
     with pytest.raises(UserError, match="num_train_timesteps = 100; expected at least 1000, the steps of the schedule"):
         from_diffusers(folder(tmp_path, theirs, scheduler()))
+
+
+def test_the_model_is_called_like_its_folder(tmp_path, monkeypatch):
+    """Where the folder is where one stands, too."""
+    monkeypatch.chdir(folder(tmp_path / "edges", unet(), diffusers.DDPMScheduler()))
+    made = from_diffusers(Path())
+    assert made.config.name == "edges"
+    assert "# edges" in made.card
+
+
+@pytest.mark.parametrize("told", [0, 2])
+def test_classes_are_the_networks(tmp_path, told):
+    path = folder(tmp_path, unet(num_class_embeds=3), diffusers.DDPMScheduler())
+    with pytest.raises(UserError, match=f"knows 3 classes; the image settings say classes = {told}"):
+        from_diffusers(path, settings=[f"classes={told}"])
 
 
 def test_a_level_beyond_the_schedule_is_refused(tmp_path):
