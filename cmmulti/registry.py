@@ -8,8 +8,8 @@ only; a piece is imported when it is asked for, so that a broken plug-in is repo
 from __future__ import annotations
 
 from functools import cache
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +42,29 @@ def load(group: str, name: str) -> Any:
     try:
         return entries[name].load()
     except Exception as error:  # a module may raise anything when it is imported
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"{group}: {name!r} ({entries[name].value}) cannot be loaded: {reason}") from error
+        raise _broken(group, entries[name], error) from error
 
 
 def model_folder(name: str) -> Path:
-    """The folder of a model shipped under ``name``; a ``cmmulti.models`` entry names a package that is that folder."""
+    """The folder of a model shipped under ``name``; a ``cmmulti.models`` entry names a package that is that folder.
+
+    Raises:
+        UserError: the name is unknown, its package fails to import, or it names no package.
+    """
     entries = _entries("models")
     if name not in entries:
         raise unknown_name("model", name, entries)
-    return Path(str(files(entries[name].module)))
+    try:
+        places = getattr(import_module(entries[name].module), "__path__", ())
+    except Exception as error:
+        raise _broken("models", entries[name], error) from error
+    # Not by importlib.resources: a package without a file of Python is no single path there.
+    folder = next(iter(places), None)
+    if folder is None:
+        raise UserError(f"models: {name!r} ({entries[name].value}): expected a package that is a model folder")
+    return Path(folder)
+
+
+def _broken(group: str, entry: EntryPoint, error: Exception) -> UserError:
+    reason = f"{type(error).__name__}: {error}"
+    return UserError(f"{group}: {entry.name!r} ({entry.value}) cannot be loaded: {reason}")

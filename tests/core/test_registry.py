@@ -49,3 +49,25 @@ def test_a_plug_in_that_raises_anything_at_import_is_reported(monkeypatch, tmp_p
     monkeypatch.setattr(registry, "_entries", lambda group: {"hasty": broken})
     with pytest.raises(UserError, match=r"^operators: 'hasty' \(hasty:Thing\) cannot be loaded: RuntimeError: no licence$"):
         registry.load("operators", "hasty")
+
+
+def test_a_broken_model_is_reported(monkeypatch):
+    entries = {
+        "gone": EntryPoint("gone", "no_such_package.model", "cmmulti.models"),
+        "module": EntryPoint("module", "cmmulti.errors", "cmmulti.models"),
+    }
+    monkeypatch.setattr(registry, "_entries", lambda group: entries)
+    with pytest.raises(UserError, match=r"^models: 'gone' \(no_such_package.model\) cannot be loaded: ModuleNotFoundError"):
+        registry.model_folder("gone")
+    with pytest.raises(
+        UserError, match=r"^models: 'module' \(cmmulti.errors\): expected a package that is a model folder$"
+    ):
+        registry.model_folder("module")
+
+
+def test_a_model_folder_needs_no_python(monkeypatch, tmp_path):
+    (tmp_path / "plain_models" / "one").mkdir(parents=True)
+    monkeypatch.syspath_prepend(tmp_path)
+    one = EntryPoint("one", "plain_models.one", "cmmulti.models")
+    monkeypatch.setattr(registry, "_entries", lambda group: {"one": one})
+    assert registry.model_folder("one") == tmp_path / "plain_models" / "one"
