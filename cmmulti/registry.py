@@ -25,6 +25,15 @@ def _entries(group: str) -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=f"cmmulti.{group}")}
 
 
+@cache
+def _places(group: str) -> dict[str, set[str]]:
+    """Where the entries of each name lead."""
+    places: dict[str, set[str]] = {}
+    for entry in entry_points(group=f"cmmulti.{group}"):
+        places.setdefault(entry.name, set()).add(entry.value)
+    return places
+
+
 def names(group: str) -> list[str]:
     """Sorted names of everything registered in ``group``; imports nothing."""
     return sorted(_entries(group))
@@ -34,35 +43,42 @@ def load(group: str, name: str) -> Any:
     """The object registered as ``name`` in ``group`` (usually a class).
 
     Raises:
-        UserError: the name is unknown (the nearest one is named), or its package fails to import.
+        UserError: the name is unknown (the nearest one is named) or that of several, or its package fails to import.
     """
-    entries = _entries(group)
-    if name not in entries:
-        raise unknown_name(group.removesuffix("s").replace("modalitie", "modality").replace("_", " "), name, entries)
+    entry = _entry(group, name)
     try:
-        return entries[name].load()
+        return entry.load()
     except Exception as error:  # a module may raise anything when it is imported
-        raise _broken(group, entries[name], error) from error
+        raise _broken(group, entry, error) from error
 
 
 def model_folder(name: str) -> Path:
     """The folder of a model shipped under ``name``; a ``cmmulti.models`` entry names a package that is that folder.
 
     Raises:
-        UserError: the name is unknown, its package fails to import, or it names no package.
+        UserError: the name is unknown or that of several, its package fails to import, or it names no package.
     """
-    entries = _entries("models")
-    if name not in entries:
-        raise unknown_name("model", name, entries)
+    entry = _entry("models", name)
     try:
-        places = getattr(import_module(entries[name].module), "__path__", ())
+        places = getattr(import_module(entry.module), "__path__", ())
     except Exception as error:
-        raise _broken("models", entries[name], error) from error
+        raise _broken("models", entry, error) from error
     # Not by importlib.resources: a package without a file of Python is no single path there.
     folder = next(iter(places), None)
     if folder is None:
-        raise UserError(f"models: {name!r} ({entries[name].value}): expected a package that is a model folder")
+        raise UserError(f"models: {name!r} ({entry.value}): expected a package that is a model folder")
     return Path(folder)
+
+
+def _entry(group: str, name: str) -> EntryPoint:
+    """The one entry of that name; of two packages' pieces none is taken, since chance says which is found last."""
+    entries = _entries(group)
+    if name not in entries:
+        raise unknown_name(group.removesuffix("s").replace("modalitie", "modality").replace("_", " "), name, entries)
+    if len(places := _places(group).get(name, ())) > 1:
+        told = " and as ".join(sorted(places))
+        raise UserError(f"{group}: {name!r} is registered as {told}; expected one: another name, or one package less")
+    return entries[name]
 
 
 def _broken(group: str, entry: EntryPoint, error: Exception) -> UserError:

@@ -71,3 +71,16 @@ def test_a_model_folder_needs_no_python(monkeypatch, tmp_path):
     one = EntryPoint("one", "plain_models.one", "cmmulti.models")
     monkeypatch.setattr(registry, "_entries", lambda group: {"one": one})
     assert registry.model_folder("one") == tmp_path / "plain_models" / "one"
+
+
+def test_a_name_of_two_packages_is_refused_and_not_drawn(monkeypatch):
+    """Which of them is found last depends on the order of folders on a disk."""
+    two = [EntryPoint("mine", f"package_{i}:Thing", "cmmulti.operators") for i in (1, 2)]
+    real = registry.entry_points
+    monkeypatch.setattr(registry, "entry_points", lambda group: [*real(group=group), *two])
+    for cached in (registry._entries, registry._places):
+        monkeypatch.setattr(registry, cached.__name__, cached.__wrapped__)
+    with pytest.raises(UserError, match=r"'mine' is registered as package_1:Thing and as package_2:Thing; expected one"):
+        registry.load("operators", "mine")
+    assert registry.names("operators").count("mine") == 1
+    assert registry.load("operators", "mask").__name__ == "Mask"
