@@ -20,6 +20,11 @@ from cmmulti.parameterization import Parameterization, parameterization
 from cmmulti.ranged import Span, joined
 
 FORMAT = 1
+REFUSALS = (
+    TypeError, ValueError, KeyError, IndexError, StopIteration, ZeroDivisionError, RuntimeError, AssertionError,
+    AttributeError,
+)  # fmt: skip
+"""What networks, anybody's, raise where they are made of settings that they cannot take."""
 WEIGHTS, LOWER = "model.safetensors", "lower-{}.safetensors"
 
 
@@ -167,6 +172,7 @@ def build_network(piece: Piece) -> nn.Module:
     maker = registry.load("networks", piece.name)
     try:
         network: nn.Module = maker(**piece.settings)
-    except (TypeError, ValueError, KeyError, IndexError, StopIteration, ZeroDivisionError, RuntimeError) as error:
-        raise UserError(f"network {piece.name}: {error or type(error).__name__} (settings {piece.settings})") from error
+    except REFUSALS as error:
+        told = str(error) or type(error).__name__
+        raise UserError(f"network {piece.name}: {told} (settings {piece.settings})") from error
     return network

@@ -42,7 +42,7 @@ def check_network(
     try:
         with evaluating(model), torch.set_grad_enabled(guided or context is not None):
             y = model.network(x, *told)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         raise UserError(f"network: does not take {modality.name} tensors of shape {modality.shape}: {error}") from error
     if y.shape != x.shape:
         raise UserError(
