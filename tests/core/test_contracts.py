@@ -156,3 +156,21 @@ def test_a_failure_names_the_piece_and_not_its_case():
 
     with pytest.raises(AssertionError, match=r"^network Broken: any_spatial_size: NotImplementedError"):
         check_network(NetworkCase(Broken()))
+
+
+def test_a_network_that_mixes_samples_in_training_is_found():
+    """Batch norm keeps samples apart in evaluation mode alone; dropout draws for each and is no fault."""
+
+    class Mixed(nn.Module):
+        def __init__(self, *layers):
+            super().__init__()
+            self.layers = nn.Sequential(nn.Conv2d(1, 4, 1), *layers, nn.Conv2d(4, 1, 1))
+
+        def forward(self, x, time, condition=None, time_next=None):
+            return self.layers(x)
+
+    check = check_network.checks["samples_stay_apart"]
+    check(NetworkCase(Mixed(nn.GroupNorm(2, 4))))
+    check(NetworkCase(Mixed(nn.Dropout(0.5))))
+    with pytest.raises(AssertionError, match="in training mode a sample depends on those beside it"):
+        check(NetworkCase(Mixed(nn.BatchNorm2d(4))))
