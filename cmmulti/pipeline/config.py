@@ -12,7 +12,7 @@ from torch import nn
 from cmmulti import registry
 from cmmulti.config.checking import checked
 from cmmulti.contexts import ContextScale
-from cmmulti.errors import UserError
+from cmmulti.errors import REFUSALS, UserError
 from cmmulti.modality import Modality
 from cmmulti.model import Model, Role
 from cmmulti.noise import SIGMA_MAX, few_step_levels, karras
@@ -20,11 +20,6 @@ from cmmulti.parameterization import Parameterization, parameterization
 from cmmulti.ranged import Span, joined
 
 FORMAT = 1
-REFUSALS = (
-    TypeError, ValueError, KeyError, IndexError, StopIteration, ZeroDivisionError, RuntimeError, AssertionError,
-    AttributeError,
-)  # fmt: skip
-"""What networks, anybody's, raise where they are made of settings that they cannot take."""
 WEIGHTS, LOWER = "model.safetensors", "lower-{}.safetensors"
 
 
