@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from cmmulti import registry
 from cmmulti.config.text import with_overrides
@@ -224,6 +225,12 @@ def _modality_settings(name: str, config: Mapping[str, Any], classes: int, given
     known = registry.load("modalities", name).Settings.model_fields
     size = config["sample_size"]
     size = list(size) if isinstance(size, (list, tuple)) else size
+    if isinstance(size, int) and "size" in known:
+        annotation: Any = known["size"].annotation
+        try:
+            TypeAdapter(annotation).validate_python(size)
+        except ValidationError:
+            size = [size, size]  # of an adapter that knows sizes along each axis alone
     told = {"size": size, "channels": config["in_channels"], "classes": classes}
     settings = with_overrides({k: v for k, v in told.items() if k in known and v is not None}, given)
     if "size" in known and "size" not in settings:

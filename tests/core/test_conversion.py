@@ -293,6 +293,13 @@ def test_classes_are_the_networks(tmp_path, told):
         from_diffusers(path, settings=[f"classes={told}"])
 
 
+def test_a_square_is_a_slice_of_a_scan_too(tmp_path):
+    """One number for a size is diffusers' word; an adapter may know sizes along each axis alone."""
+    path = folder(tmp_path, unet(), diffusers.DDPMScheduler())
+    assert from_diffusers(path, "volume").modality.shape == (1, 8, 8)
+    assert from_diffusers(path).modality.shape == (1, 8, 8)
+
+
 def test_a_level_beyond_the_schedule_is_refused(tmp_path):
     path = folder(tmp_path, unet(), diffusers.DDPMScheduler(beta_schedule="scaled_linear"))
     assert from_diffusers(path, sigma_max=5.0).model.sigma_max == 5.0
