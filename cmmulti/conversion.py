@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from cmmulti import registry
 from cmmulti.config.text import with_overrides
@@ -29,8 +30,8 @@ PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
 NOT_SETTINGS = ("in_channels", "out_channels", "num_class_embeds", "sample_size")
 """Arguments of UNet2DModel that the adapter derives from its own settings, and the size, which is the modality's."""
 
-STUDENTS = ("LCMScheduler", "TCDScheduler")
-"""Schedulers of the same process for networks that no longer answer with the mean of what is clean."""
+STUDENTS = ("LCMScheduler", "TCDScheduler", "FlowMatchLCMScheduler")
+"""Schedulers of the same processes for networks that no longer answer with the mean of what is clean."""
 
 MOST_STEPS = 1_000_000
 """Longest table of times that is made: a config may ask for any."""
@@ -67,6 +68,13 @@ def from_diffusers(
     unet, config = load_unet(network)
     place = folder / "scheduler" if (folder / "scheduler").is_dir() else folder
     process = read_process(place / "scheduler_config.json")
+    steps, told = (
+        max(len(process.form.settings.get("alphas_cumprod", ())), process.time_scale),
+        config["num_train_timesteps"],
+    )
+    if config["time_embedding_type"] == "learned" and told < steps:
+        table = f"expected at least {steps:g}, the steps of the schedule in {place}"
+        raise UserError(f"{network / 'config.json'}: num_train_timesteps = {told}; {table}")
     highest = process.sigma_max if sigma_max is None else sigma_max
     if not 0 < highest <= process.sigma_max:
         raise UserError(f"sigma_max = {sigma_max:g}: expected a level up to {process.sigma_max:g}, the schedule's last")
@@ -75,7 +83,7 @@ def from_diffusers(
     if null_class and classes < 1:
         raise UserError(f"{network}: expected a network of classes, the last of which is none; it has {embedded}")
     made = PipelineConfig(
-        name=folder.name,
+        name=folder.resolve().name,
         modality=Piece(name=modality, settings=_modality_settings(modality, config, classes, settings)),
         network=_network(config, classes, process.time_scale),
         parameterization=process.form,
@@ -94,6 +102,8 @@ def from_diffusers(
     model.network.load_state_dict(state)
     if (made.network.settings["in_channels"], 2) != (adapter.shape[0], len(adapter.shape) - 1):
         raise UserError(f"{network}: takes {config['in_channels']} channels in 2D, {modality} tensors are {adapter.shape}")
+    if (said := getattr(adapter.settings, "classes", classes)) != classes:
+        raise UserError(f"{network}: knows {classes} classes; the {modality} settings say classes = {said}")
     return Pipeline(model.eval(), adapter, made, _card(made, classes and not null_class))
 
 
@@ -110,7 +120,10 @@ def load_unet(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         pickled = next((p for pattern in ("*.bin", "*.pt", "*.ckpt") for p in folder.glob(pattern)), None)
         found = f"{pickled.name} is a pickle, which is never loaded" if pickled else "none found"
         raise UserError(f"{folder}: expected weights in one safetensors file; {found}")
-    variant = files[0].name.removeprefix("diffusion_pytorch_model").removesuffix(".safetensors").strip(".")
+    # The plain file goes before its variants: of half the precision, or without the average (fp16, non_ema).
+    plain = "diffusion_pytorch_model"
+    files.sort(key=lambda file: file.stem != plain)
+    variant = files[0].name.removeprefix(plain).removesuffix(".safetensors").strip(".")
     diffusers = library()
     try:
         with _quiet():
@@ -161,8 +174,11 @@ def read_process(path: Path) -> Process:
     except (TypeError, ValueError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"{path}: cannot be read as a diffusers scheduler ({' '.join(str(error).split())})") from error
     prediction = str(scheduler.config.get("prediction_type", "epsilon"))
-    if not hasattr(scheduler, "betas"):
+    if not hasattr(scheduler, "alphas_cumprod"):
         raise UserError(f"{path}: {name}; expected a scheduler of DDPM's process or of flow matching")
+    if prediction == "v_prediction" and scheduler.config.get("timestep_type", "discrete") != "discrete":
+        # Its network is told ln(sigma) / 4; of other predictions diffusers tells the index all the same.
+        raise UserError(f"{path}: timestep_type = {scheduler.config['timestep_type']!r}; expected 'discrete'")
     if prediction not in PREDICTIONS:
         raise UserError(f"{path}: prediction_type = {prediction!r}; expected one of {', '.join(PREDICTIONS)}")
     # In float64 from the betas: at the first index 1 - alpha-bar has lost half of its digits in float32.
@@ -171,6 +187,8 @@ def read_process(path: Path) -> Process:
         raise UserError(
             f"{path}: its betas give no alphas_cumprod that fall inside (0, 1); expected a schedule that adds noise"
         )
+    if not torch.allclose(scheduler.alphas_cumprod[: len(bars)].double(), torch.tensor(bars).double(), atol=1e-4):
+        raise UserError(f"{path}: {name}; its alphas_cumprod are not its betas' products, and there is no map of them here")
     clip = float(scheduler.config.clip_sample_range) if scheduler.config.get("clip_sample") else None
     form = {"alphas_cumprod": bars, "prediction": PREDICTIONS[prediction], "clip": clip}
     return Process(Piece(name="ddpm", settings=form), ((1 - bars[-1]) / bars[-1]) ** 0.5)
@@ -207,6 +225,12 @@ def _modality_settings(name: str, config: Mapping[str, Any], classes: int, given
     known = registry.load("modalities", name).Settings.model_fields
     size = config["sample_size"]
     size = list(size) if isinstance(size, (list, tuple)) else size
+    if isinstance(size, int) and "size" in known:
+        annotation: Any = known["size"].annotation
+        try:
+            TypeAdapter(annotation).validate_python(size)
+        except ValidationError:
+            size = [size, size]  # of an adapter that knows sizes along each axis alone
     told = {"size": size, "channels": config["in_channels"], "classes": classes}
     settings = with_overrides({k: v for k, v in told.items() if k in known and v is not None}, given)
     if "size" in known and "size" not in settings:

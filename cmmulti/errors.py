@@ -17,6 +17,12 @@ EXIT_BUG = 70
 
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 
+REFUSALS = (
+    TypeError, ValueError, KeyError, IndexError, StopIteration, ZeroDivisionError, RuntimeError, AssertionError,
+    AttributeError,
+)  # fmt: skip
+"""What networks, anybody's, raise where they are made of settings that they cannot take."""
+
 
 class UserError(Exception):
     """A mistake in the input, told in one line: which file or key, what it held, what was expected."""

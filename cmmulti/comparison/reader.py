@@ -24,6 +24,7 @@ from cmmulti.comparison.schema import (
 )
 from cmmulti.config import read_yaml, resolve, with_overrides
 from cmmulti.config.checking import checked, mistakes
+from cmmulti.config.resolve import NETWORK_OF_INIT
 from cmmulti.config.schema import JointDataConfig
 from cmmulti.errors import UserError, unknown_name
 
@@ -116,12 +117,16 @@ class _Reader:
             values["joint"] = {other: self._further(other) for other in joint[1:]}
         budget = None if self.config is None else self.config.budget.times(max(1, len(joint)))
         try:
-            config = resolve(values, f"{cell}/{name}")
+            # What it may start from lies nowhere yet; `network: {name: init}` is of that model.
+            config = resolve({**values, "init": TEACHER}, f"{cell}/{name}")
             needs = bool(registry.load("methods", config.method.name).needs_teacher)
         except UserError as error:
             self.wrong.append(str(error))
             return None
         start = settings.start or (TEACHER if needs else "scratch")
+        if start == "scratch" and config.network.name == NETWORK_OF_INIT:
+            told = f"expected methods.{name}.start, the model whose network it is"
+            self.wrong.append(f"{cell}/{name}: network.name = 'init': {told}")
         parent = TEACHER if start == "scratch" and needs else None if start == "scratch" else start
         above = list(self.methods)[: list(self.methods).index(name)]
         allowed = [TEACHER, *(m for m in above if not self._joint(self.methods[m]))]

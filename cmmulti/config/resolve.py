@@ -174,9 +174,14 @@ class _Pieces:
             made = self._piece("modalities", f"joint.{name}.modality", piece.pop("name"), piece)
             if made is not None:
                 found[name] = made
-        if first is None or len(found) < len(self.values["joint"]) or not settings:
-            return {}
         name, _ = self._section("network", {"name": NETWORK}) or (NETWORK, {})
+        if name == NETWORK_OF_INIT:
+            self.wrong.append(
+                "network.name = 'init': expected the name and settings of a network: a joint model is told them"
+            )
+            return {}
+        if first is None or len(found) < len(self.values["joint"]) or (self.wrong and not settings):
+            return {}
         known = signature_model(registry.load("networks", name)).model_fields
         settings |= joint_network(settings, {"modality": first, **found}, known, self.wrong)
         return {name: each.settings.model_dump(mode="json") for name, each in found.items()}

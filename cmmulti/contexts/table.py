@@ -110,8 +110,8 @@ def _number(text: str | None, where: str) -> float:
         value = float(text or "")
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
-        raise UserError(f"{where} = {text!r}: expected a finite number")
+    if not abs(value) <= torch.finfo(torch.float32).max:  # NaN is not, either; the network is told no more
+        raise UserError(f"{where} = {text!r}: expected a finite number of single precision")
     return value
 
 

@@ -13,7 +13,7 @@ from cmmulti.config import PieceConfig
 from cmmulti.config.checking import mistakes
 from cmmulti.config.resolve import signature_model
 from cmmulti.distances import Distance, distance, feature_distance
-from cmmulti.errors import UserError
+from cmmulti.errors import REFUSALS, UserError
 from cmmulti.nn.feature_network import FeatureNetwork
 from cmmulti.nn.precision import full_precision
 
@@ -89,10 +89,15 @@ def distance_of(setting: Distance | PieceConfig) -> nn.Module:
     """What a method's setting names, with its weights.
 
     Raises:
-        UserError: the network's files are not there or not whole.
+        UserError: the network's files are not there or not whole, or it cannot be made of its settings.
     """
     if not isinstance(setting, PieceConfig):
         return ElementDistance(setting)
     settings: dict[str, Any] = setting.settings
-    network = registry.load("feature_networks", setting.name)(**settings)
+    maker = registry.load("feature_networks", setting.name)
+    try:
+        network = maker(**settings)
+    except REFUSALS as error:
+        told = str(error) or type(error).__name__
+        raise UserError(f"method.distance: {setting.name}: {told} (settings {settings})") from error
     return FeatureDistance(network)

@@ -12,11 +12,11 @@ from torch import nn
 from cmmulti import registry
 from cmmulti.config.checking import checked
 from cmmulti.contexts import ContextScale
-from cmmulti.errors import UserError
+from cmmulti.errors import REFUSALS, UserError
 from cmmulti.modality import Modality
 from cmmulti.model import Model, Role
 from cmmulti.noise import SIGMA_MAX, few_step_levels, karras
-from cmmulti.parameterization import Parameterization, parameterization
+from cmmulti.parameterization import DDPM, Parameterization, parameterization
 from cmmulti.ranged import Span, joined
 
 FORMAT = 1
@@ -151,7 +151,7 @@ class PipelineConfig(BaseModel):
 
 
 def build_form(piece: Piece, sigma_max: float) -> Parameterization:
-    """The parameterization of that name, refused where it gives no numbers at ``sigma_max``."""
+    """The parameterization of that name, refused where it gives no numbers at ``sigma_max`` or was never trained there."""
     try:
         form = parameterization(piece.name, **piece.settings)
         finite = all(bool(c.isfinite().all()) for c in form.coefficients(torch.tensor([sigma_max])))
@@ -159,6 +159,10 @@ def build_form(piece: Piece, sigma_max: float) -> Parameterization:
         raise UserError(f"parameterization {piece.name}: {error} (settings {piece.settings})") from error
     if not finite:
         raise UserError(f"parameterization {piece.name}: settings {piece.settings} give no finite coefficients")
+    if isinstance(form, DDPM) and sigma_max > form.sigma_max * (1 + 1e-6):
+        # Above it the network would be told its last time, for a tensor noisier than any that it knows.
+        told = f"expected at most {form.sigma_max:g}, the last level of the schedule of parameterization {piece.name}"
+        raise UserError(f"sigma_max = {sigma_max:g}: {told}")
     return form
 
 
@@ -167,6 +171,7 @@ def build_network(piece: Piece) -> nn.Module:
     maker = registry.load("networks", piece.name)
     try:
         network: nn.Module = maker(**piece.settings)
-    except (TypeError, ValueError, KeyError, IndexError, StopIteration, ZeroDivisionError, RuntimeError) as error:
-        raise UserError(f"network {piece.name}: {error or type(error).__name__} (settings {piece.settings})") from error
+    except REFUSALS as error:
+        told = str(error) or type(error).__name__
+        raise UserError(f"network {piece.name}: {told} (settings {piece.settings})") from error
     return network

@@ -153,7 +153,7 @@ def _shapes_of(piece: Piece, modality: Modality, role: Role) -> dict[str, tuple[
             made = tuple(network(torch.zeros(1, *modality.shape), *asked).shape[1:])
         except NotImplementedError:  # a network whose operations have no form without memory; its weights are still checked
             made = modality.shape
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
             told = f"network {piece.name}: does not take {modality.name} tensors of shape {modality.shape}"
             raise UserError(f"{told}: {error}") from error
     if made != modality.shape:

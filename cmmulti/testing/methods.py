@@ -13,6 +13,7 @@ from cmmulti.conditioning import NO_CONDITION, NULL_LABEL, Condition
 from cmmulti.methods.base import Budget, Loss, Method, Progress, Recommended
 from cmmulti.model import ROLES, Model
 from cmmulti.nn.unet import UNet
+from cmmulti.parameterization import KINDS
 from cmmulti.randomness import TrainingRandomness
 from cmmulti.testing.gaussian import Gaussian, gaussian_model
 from cmmulti.testing.suite import Suite, fail_unless
@@ -225,9 +226,14 @@ def state_is_saved(method: Method) -> None:
 
 @check_method.check
 def says_what_it_is(method: Method) -> None:
-    """Role, paper, recommended settings and what is exported; unknown settings are refused."""
+    """Role, paper, form, recommended settings and what is exported; unknown settings are refused."""
     fail_unless(method.role in ROLES, f"role is {method.role!r}, expected one of {', '.join(ROLES)}")
     fail_unless(bool(getattr(method, "paper", "")), "the paper is not named")
+    form = method.parameterization(0.5)
+    known = type(form) is KINDS.get(form.kind)
+    fail_unless(
+        known, f"parameterization: {form.kind!r} ({type(form).__name__}), expected one of {', '.join(sorted(KINDS))}"
+    )
     fail_unless(isinstance(method.recommended(), Recommended), "recommended() does not return Recommended")
     ready, model, _ = prepared(method)
     ranges = sorted((e.sigma_low, e.sigma_high) for e in ready.exported(model))

@@ -46,7 +46,8 @@ class ModalityCase:
 
 
 _WORDS = (
-    "model task input reference samples steps levels seed label context guidance sampler device out overwrite json help"
+    "model task input reference samples steps levels seed label context guidance sampler device out overwrite json help "
+    "card classifier_steps data data_option dataset n search_levels split teacher tune tune_n"
 )
 TAKEN = frozenset(_WORDS.split())
 """What the commands that run tasks are told themselves; a task's option of that name could not be given."""

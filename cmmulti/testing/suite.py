@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -82,7 +82,9 @@ class Suite(Generic[T]):
 
 
 def describe(piece: object) -> str:
-    """A short name of a piece for messages."""
+    """A short name of a piece for messages; a case, which holds the piece first, is called like it."""
+    if is_dataclass(piece) and type(piece).__name__.endswith("Case"):
+        piece = getattr(piece, fields(piece)[0].name)
     return piece.__name__ if isinstance(piece, type) else type(piece).__name__
 
 

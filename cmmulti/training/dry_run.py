@@ -17,6 +17,7 @@ from cmmulti.training import folder
 from cmmulti.training.build import Parts, build, order_of, parameter_count
 from cmmulti.training.data import BadBatch, collate
 from cmmulti.training.module import TrainingModule
+from cmmulti.training.network_check import check_distance
 from cmmulti.training.order import Place
 from cmmulti.training.run import record_of
 from cmmulti.training.strategy import strategy_of
@@ -47,6 +48,8 @@ def dry_run(config: RunConfig, budget: str | None = None, resumed: Path | None =
         folder.same_material(resumed, record_of(parts, command=""))
     config = parts.config
     module = TrainingModule(config, parts.model, parts.method, parts.teacher)
+    for share in parts.shares:
+        check_distance(parts.method, share.modality)
     order = order_of(parts)
     with threads(config.trainer.threads):  # two that wait for each other on a busy machine are slower than one
         # Each modality has one of the first steps.

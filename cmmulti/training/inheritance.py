@@ -37,9 +37,15 @@ def fed_alike(first: str, second: str) -> bool:
 def with_network_of(config: RunConfig, init: Pipeline, form: Parameterization) -> RunConfig:
     """``config`` with ``network: {name: init}`` written out: the network of ``init``, translated where its form is not fed
     like ``form``, in which the method trains.
+
+    Raises:
+        UserError: it is to take contexts, of which it knows nothing.
     """
     if config.network.name != NETWORK_OF_INIT:
         return config
+    if config.data.context is not None and init.config.context is None:
+        told = "its network was trained without contexts; expected one with, or data.context = null"
+        raise UserError(f"init = {config.init!r}: {told}")
     theirs, settings = init.config.network, init.config.network.settings
     if fed_alike(init.config.parameterization.name, form.kind):
         return config.model_copy(update={"network": PieceConfig.of(theirs.name, settings)})

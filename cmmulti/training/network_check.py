@@ -8,6 +8,8 @@ from torch import Tensor
 from cmmulti.conditioning import Condition
 from cmmulti.contexts import ContextScale
 from cmmulti.errors import UserError
+from cmmulti.methods.base import Method
+from cmmulti.methods.distance import FeatureDistance
 from cmmulti.modality import Modality
 from cmmulti.model import Model, evaluating
 
@@ -42,7 +44,7 @@ def check_network(
     try:
         with evaluating(model), torch.set_grad_enabled(guided or context is not None):
             y = model.network(x, *told)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         raise UserError(f"network: does not take {modality.name} tensors of shape {modality.shape}: {error}") from error
     if y.shape != x.shape:
         raise UserError(
@@ -56,6 +58,28 @@ def check_network(
         )
     if said is not None and not _heard(y, said):
         raise UserError("network: makes no use of the contexts of data.context; give it attention (network.attention)")
+
+
+def check_distance(method: Method, modality: Modality) -> None:
+    """One distance of zeros, so that a feature network that cannot take these tensors is refused before the run begins.
+
+    Args:
+        method: set up, with the network in place where it looks through one.
+
+    Raises:
+        UserError: naming the shape and the network's own complaint.
+    """
+    distance = getattr(method, "distance", None)
+    if not isinstance(distance, FeatureDistance):
+        return
+    x = torch.zeros(2, *modality.shape)
+    try:
+        with torch.no_grad():
+            distance(x, x)
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        raise UserError(
+            f"method.distance: does not take {modality.name} tensors of shape {modality.shape}: {error}"
+        ) from error
 
 
 def _heard(y: Tensor, told: Tensor) -> bool:

@@ -33,6 +33,7 @@ from cmmulti.training.callbacks.stop import Stop
 from cmmulti.training.callbacks.validation import Validation
 from cmmulti.training.data import RunData
 from cmmulti.training.module import TrainingModule
+from cmmulti.training.network_check import check_distance
 from cmmulti.training.quiet import first_process, quiet, say
 from cmmulti.training.strategy import strategy_of
 
@@ -68,6 +69,8 @@ def _trained(config: RunConfig, out: Path, resume: bool, command: str) -> Traini
     begin = Begin(out if resume else None)
     data = RunData(parts.examples, order_of(parts), config.trainer.max_steps, config.data.workers, begin.step)
     module = TrainingModule(config, parts.model, parts.method, parts.teacher)
+    for share in parts.shares:
+        check_distance(parts.method, share.modality)
     if begin.step >= config.trainer.max_steps:
         say(f"{out}: all {begin.step} steps are done")
         return module

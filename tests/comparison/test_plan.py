@@ -202,3 +202,14 @@ def test_a_piece_of_another_name_takes_the_place_of_the_former() -> None:
 def test_the_comparisons_of_this_project_are_without_mistakes(path: Path) -> None:
     plan = load_plan(path)
     assert all(entry.config("anywhere", steps=100).trainer.max_steps == 100 for _, entry in plan.entries)
+
+
+def test_a_student_may_have_the_network_of_what_it_starts_from(file: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    """Translated, where its teacher's form is another, as a converted model's is."""
+    network = {"network": {"name": "init", "classes": None}}
+    methods = {"sct": {"method": {"name": "sct"}, "start": "teacher", "set": network}}
+    assert main(["compare", str(file(methods=methods)), "--dry-run"]) == 0, capsys.readouterr().err
+    methods["sct"].pop("start")
+    assert main(["compare", str(file(methods=methods)), "--dry-run"]) == 2
+    told = capsys.readouterr().err
+    assert "waves/sct: network.name = 'init': expected methods.sct.start, the model whose network it is" in told

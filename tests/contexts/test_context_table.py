@@ -68,6 +68,7 @@ def test_an_item_is_found_by_its_path_or_else_by_its_name(tmp_path: Path) -> Non
         ("file,age\na,\n", "line 2: age = '': expected a finite number"),
         ("file,age\na,1\nb,nan\n", "line 3: age = 'nan': expected a finite number"),
         ("file,age\na,1e999\n", "expected a finite number"),
+        ("file,age\na,1\nb,1e200\n", "line 3: age = '1e200': expected a finite number of single precision"),
         ("file,age\na\n", "age = None"),
         ("file,age\na,1,2\n", "line 2: expected a file"),
         ("file,age\na,1\na,2\n", "line 3: expected a file that no other line names"),

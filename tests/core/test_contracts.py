@@ -5,6 +5,7 @@ import itertools
 
 import pytest
 import torch
+from torch import nn
 
 from cmmulti.parameterization import DDPM, EDM, KINDS, Consistency, Flow, FlowToData, TrigFlow
 from cmmulti.problems.admm import ADMM
@@ -15,7 +16,15 @@ from cmmulti.samplers.dpm_solver import DPMSolver
 from cmmulti.samplers.multistep import Multistep
 from cmmulti.samplers.named import SAMPLERS as NAMED
 from cmmulti.samplers.ode import Euler, Heun, StochasticHeun
-from cmmulti.testing import SamplerCase, Suite, check_parameterization, check_sampler, check_solver
+from cmmulti.testing import (
+    NetworkCase,
+    SamplerCase,
+    Suite,
+    check_network,
+    check_parameterization,
+    check_sampler,
+    check_solver,
+)
 from cmmulti.testing.tiny import solvers
 
 BARS = tuple(float(b) for b in torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0))
@@ -138,3 +147,30 @@ def test_known_failures_are_strict():
         suite(1, known_failures={"fits": "one does not"})
     with pytest.raises(ValueError, match="no check is called 'fit'"):
         suite(1, known_failures={"fit": "misspelt"})
+
+
+def test_a_failure_names_the_piece_and_not_its_case():
+    class Broken(nn.Module):
+        def forward(self, x, time, condition=None, time_next=None):
+            raise NotImplementedError
+
+    with pytest.raises(AssertionError, match=r"^network Broken: any_spatial_size: NotImplementedError"):
+        check_network(NetworkCase(Broken()))
+
+
+def test_a_network_that_mixes_samples_in_training_is_found():
+    """Batch norm keeps samples apart in evaluation mode alone; dropout draws for each and is no fault."""
+
+    class Mixed(nn.Module):
+        def __init__(self, *layers):
+            super().__init__()
+            self.layers = nn.Sequential(nn.Conv2d(1, 4, 1), *layers, nn.Conv2d(4, 1, 1))
+
+        def forward(self, x, time, condition=None, time_next=None):
+            return self.layers(x)
+
+    check = check_network.checks["samples_stay_apart"]
+    check(NetworkCase(Mixed(nn.GroupNorm(2, 4))))
+    check(NetworkCase(Mixed(nn.Dropout(0.5))))
+    with pytest.raises(AssertionError, match="in training mode a sample depends on those beside it"):
+        check(NetworkCase(Mixed(nn.BatchNorm2d(4))))

@@ -3,6 +3,7 @@
 import json
 import math
 from collections import namedtuple
+from pathlib import Path
 from types import SimpleNamespace
 
 import diffusers
@@ -237,6 +238,8 @@ UNET, SCHEDULER = "unet/config.json", "scheduler/scheduler_config.json"
         ((SCHEDULER, "_class_name", "UNet2DModel"), "expected a scheduler of diffusers"),
         ((SCHEDULER, "_class_name", "KarrasVeScheduler"), "expected a scheduler of"),
         ((SCHEDULER, "_class_name", "LCMScheduler"), "LCMScheduler samples a distilled network"),
+        ((SCHEDULER, "_class_name", "FlowMatchLCMScheduler"), "FlowMatchLCMScheduler samples a distilled network"),
+        ((SCHEDULER, "_class_name", "CogVideoXDDIMScheduler"), "CogVideoXDDIMScheduler; its alphas_cumprod are not"),
         ((SCHEDULER, "thresholding", True), "thresholding = True; expected false"),
         ((SCHEDULER, "invert_sigmas", True), "invert_sigmas = True; expected false"),
         ((SCHEDULER, "_class_name", "EDMEulerScheduler"), "expected a scheduler of DDPM's process or of flow matching"),
@@ -247,6 +250,54 @@ def test_bad_folders_are_refused_in_one_line(tmp_path, how, told):
     with pytest.raises(UserError, match=told) as caught:
         from_diffusers(broken(tmp_path, how))
     assert "\n" not in str(caught.value)
+
+
+def test_a_network_told_levels_for_indices_is_refused(tmp_path):
+    """Euler's continuous times are ln(sigma) / 4, no index of a table; of epsilon the scheduler itself ignores them."""
+    told = {"timestep_type": "continuous"}
+    path = folder(tmp_path / "v", unet(), diffusers.EulerDiscreteScheduler(prediction_type="v_prediction", **told))
+    with pytest.raises(UserError, match="timestep_type = 'continuous'; expected 'discrete'"):
+        from_diffusers(path)
+    from_diffusers(folder(tmp_path / "epsilon", unet(), diffusers.EulerDiscreteScheduler(**told)))
+
+
+@pytest.mark.parametrize("variant", ["fp16", "non_ema"])
+def test_the_plain_weights_go_before_a_variant(tmp_path, variant):
+    """Beside the averaged weights in full, others of half the precision or none of the average may lie."""
+    path = folder(tmp_path, unet(), diffusers.DDPMScheduler())
+    want = load_file(path / "unet" / "diffusion_pytorch_model.safetensors")
+    unet(seed=1).save_pretrained(path / "unet", safe_serialization=True, variant=variant)
+    got = from_diffusers(path).model.network.unet.state_dict()
+    assert all(torch.equal(got[name], tensor) for name, tensor in want.items())
+
+
+@pytest.mark.parametrize("scheduler", [diffusers.DDPMScheduler, diffusers.FlowMatchEulerDiscreteScheduler])
+def test_a_table_of_times_holds_the_whole_schedule(tmp_path, scheduler):
+    theirs = unet(time_embedding_type="learned", num_train_timesteps=100)
+    with pytest.raises(UserError, match="num_train_timesteps = 100; expected at least 1000, the steps of the schedule"):
+        from_diffusers(folder(tmp_path, theirs, scheduler()))
+
+
+def test_the_model_is_called_like_its_folder(tmp_path, monkeypatch):
+    """Where the folder is where one stands, too."""
+    monkeypatch.chdir(folder(tmp_path / "edges", unet(), diffusers.DDPMScheduler()))
+    made = from_diffusers(Path())
+    assert made.config.name == "edges"
+    assert "# edges" in made.card
+
+
+@pytest.mark.parametrize("told", [0, 2])
+def test_classes_are_the_networks(tmp_path, told):
+    path = folder(tmp_path, unet(num_class_embeds=3), diffusers.DDPMScheduler())
+    with pytest.raises(UserError, match=f"knows 3 classes; the image settings say classes = {told}"):
+        from_diffusers(path, settings=[f"classes={told}"])
+
+
+def test_a_square_is_a_slice_of_a_scan_too(tmp_path):
+    """One number for a size is diffusers' word; an adapter may know sizes along each axis alone."""
+    path = folder(tmp_path, unet(), diffusers.DDPMScheduler())
+    assert from_diffusers(path, "volume").modality.shape == (1, 8, 8)
+    assert from_diffusers(path).modality.shape == (1, 8, 8)
 
 
 def test_a_level_beyond_the_schedule_is_refused(tmp_path):

@@ -3,13 +3,15 @@
 import copy
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
 from cmmulti import registry
 from cmmulti.conditioning import Condition
-from cmmulti.config import resolve
+from cmmulti.config import PieceConfig, resolve
 from cmmulti.distances import feature_distance
 from cmmulti.errors import UserError
 from cmmulti.methods.cd import CD, CDSettings
@@ -22,6 +24,7 @@ from cmmulti.nn.feature_network import CONFIG, WEIGHTS, ClassifierFile, TrainedC
 from cmmulti.randomness import TrainingRandomness
 from cmmulti.testing.feature_networks import FeatureNetworkCase, check_feature_network
 from cmmulti.testing.methods import SHAPE, at, check_method, loss_of, prepared
+from cmmulti.training.network_check import check_distance
 
 
 def write(folder: Path, shape=SHAPE, seed=0) -> Path:
@@ -213,3 +216,27 @@ def test_labels_are_still_heard(folder):
         for label in (0, 1)
     ]
     assert not torch.equal(*values)
+
+
+class Coloured(nn.Module):
+    """Somebody's network, which says what it cannot take in PyTorch's own words."""
+
+    def __init__(self, width: int = 4):
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3)
+
+    def layers(self, x):
+        return [self.conv(x)]
+
+
+def test_what_somebodys_feature_network_cannot_take_is_told_before_the_run(monkeypatch):
+    monkeypatch.setattr("cmmulti.registry.load", lambda group, name: Coloured)
+    with pytest.raises(
+        UserError, match=r"^method\.distance: coloured: .*negative dimension -4.* \(settings {'width': -4}\)"
+    ):
+        distance_of(PieceConfig.of("coloured", {"width": -4}))
+    method = SimpleNamespace(distance=distance_of(PieceConfig.of("coloured", {})))
+    check_distance(method, SimpleNamespace(name="toy", shape=(3, 4, 6)))
+    with pytest.raises(UserError, match=r"^method\.distance: does not take toy tensors of shape \(1, 4, 6\): .*3 channels"):
+        check_distance(method, SimpleNamespace(name="toy", shape=(1, 4, 6)))
+    check_distance(SimpleNamespace(), SimpleNamespace(name="toy", shape=(1, 4, 6)))

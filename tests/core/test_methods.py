@@ -16,6 +16,7 @@ from cmmulti.methods.edm import EDM
 from cmmulti.methods.solver import teacher_step
 from cmmulti.methods.target import Target
 from cmmulti.model import Model
+from cmmulti.parameterization import EDM as EDMForm
 from cmmulti.randomness import TrainingRandomness
 from cmmulti.testing.gaussian import Gaussian, gaussian_model
 from cmmulti.testing.methods import check_method, loss_of, student_of, teacher_of
@@ -209,3 +210,19 @@ def test_no_level_is_above_the_models_highest(name):
 def test_a_consistency_model_is_no_teacher():
     with pytest.raises(UserError, match="expected a denoiser"):
         CD().setup(gaussian_model(PRIOR, "consistency"), gaussian_model(PRIOR, "consistency"), BUDGET)
+
+
+def test_a_form_that_no_model_folder_can_name_is_found() -> None:
+    """Such a method would pass otherwise, and its runs be refused."""
+
+    class Own(EDMForm):
+        kind = "own"
+
+    class Theirs(EDM):
+        def parameterization(self, sigma_data: float) -> EDMForm:
+            return Own(sigma_data)
+
+    check = check_method.checks["says_what_it_is"]
+    check(EDM())
+    with pytest.raises(AssertionError, match=r"parameterization: 'own' .* expected one of consistency, ddpm, edm"):
+        check(Theirs())

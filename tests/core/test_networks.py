@@ -1,17 +1,24 @@
 """Our U-Net and MONAI's under the contract suite, in one, two and three dimensions."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch import Tensor, nn
 
 from cmmulti import registry
-from cmmulti.conditioning import NO_CONDITION
+from cmmulti.conditioning import NO_CONDITION, Condition
+from cmmulti.errors import UserError
 from cmmulti.model import Model
 from cmmulti.nn.embedding import ConditionEmbedding
 from cmmulti.nn.forward_mode import Conv2d, GroupNorm, with_forward_mode
 from cmmulti.nn.monai import MonaiUNet
 from cmmulti.nn.unet import Block, UNet
 from cmmulti.parameterization import EDM, TrigFlow
+from cmmulti.pipeline.config import Piece, build_network
+from cmmulti.pipeline.folder import _shapes_of
 from cmmulti.testing.networks import NetworkCase, check_network
+from cmmulti.training.network_check import check_network as check_network_of_run
 
 torch.manual_seed(0)
 CASES = {
@@ -191,3 +198,35 @@ def test_attention_may_be_named_from_the_coarsest_level_on(network):
 def test_a_width_may_be_odd():
     network = UNet(channels=(45,), groups=9)
     assert network(torch.zeros(1, 1, 4, 4), torch.zeros(1)).shape == (1, 1, 4, 4)
+
+
+class Asserting(nn.Module):
+    """As many networks are written: what they cannot take is an assertion, with words or without, or no such attribute."""
+
+    def __init__(self, width: int = 2, activation: str = "ReLU") -> None:
+        super().__init__()
+        assert width % 2 == 0, "an odd width"
+        if width <= 0:
+            raise AssertionError
+        self.activation = getattr(nn, activation)()
+        self.conv = nn.Conv2d(1, 1, 1)
+
+    def forward(self, x: Tensor, time: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
+        assert x.shape[-1] % 4 == 0, "a side that is no multiple of 4"
+        return self.conv(x)
+
+
+def test_an_assertion_of_somebodys_network_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cmmulti.registry.load", lambda group, name: Asserting)
+    for settings, told in [
+        ({"width": 3}, "an odd width"),
+        ({"width": -2}, "AssertionError"),
+        ({"activation": "Elu"}, "Elu"),
+    ]:
+        with pytest.raises(UserError, match=f"network theirs: .*{told}"):
+            build_network(Piece(name="theirs", settings=settings))
+    odd = SimpleNamespace(name="toy", shape=(1, 4, 6))
+    with pytest.raises(UserError, match=r"does not take toy tensors of shape \(1, 4, 6\): a side that is no multiple of 4"):
+        _shapes_of(Piece(name="theirs"), odd, "teacher")
+    with pytest.raises(UserError, match=r"does not take toy tensors of shape \(1, 4, 6\): a side that is no multiple of 4"):
+        check_network_of_run(Model(Asserting(), EDM()), odd)

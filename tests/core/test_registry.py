@@ -49,3 +49,38 @@ def test_a_plug_in_that_raises_anything_at_import_is_reported(monkeypatch, tmp_p
     monkeypatch.setattr(registry, "_entries", lambda group: {"hasty": broken})
     with pytest.raises(UserError, match=r"^operators: 'hasty' \(hasty:Thing\) cannot be loaded: RuntimeError: no licence$"):
         registry.load("operators", "hasty")
+
+
+def test_a_broken_model_is_reported(monkeypatch):
+    entries = {
+        "gone": EntryPoint("gone", "no_such_package.model", "cmmulti.models"),
+        "module": EntryPoint("module", "cmmulti.errors", "cmmulti.models"),
+    }
+    monkeypatch.setattr(registry, "_entries", lambda group: entries)
+    with pytest.raises(UserError, match=r"^models: 'gone' \(no_such_package.model\) cannot be loaded: ModuleNotFoundError"):
+        registry.model_folder("gone")
+    with pytest.raises(
+        UserError, match=r"^models: 'module' \(cmmulti.errors\): expected a package that is a model folder$"
+    ):
+        registry.model_folder("module")
+
+
+def test_a_model_folder_needs_no_python(monkeypatch, tmp_path):
+    (tmp_path / "plain_models" / "one").mkdir(parents=True)
+    monkeypatch.syspath_prepend(tmp_path)
+    one = EntryPoint("one", "plain_models.one", "cmmulti.models")
+    monkeypatch.setattr(registry, "_entries", lambda group: {"one": one})
+    assert registry.model_folder("one") == tmp_path / "plain_models" / "one"
+
+
+def test_a_name_of_two_packages_is_refused_and_not_drawn(monkeypatch):
+    """Which of them is found last depends on the order of folders on a disk."""
+    two = [EntryPoint("mine", f"package_{i}:Thing", "cmmulti.operators") for i in (1, 2)]
+    real = registry.entry_points
+    monkeypatch.setattr(registry, "entry_points", lambda group: [*real(group=group), *two])
+    for cached in (registry._entries, registry._places):
+        monkeypatch.setattr(registry, cached.__name__, cached.__wrapped__)
+    with pytest.raises(UserError, match=r"'mine' is registered as package_1:Thing and as package_2:Thing; expected one"):
+        registry.load("operators", "mine")
+    assert registry.names("operators").count("mine") == 1
+    assert registry.load("operators", "mask").__name__ == "Mask"

@@ -86,6 +86,10 @@ def _edit_weights(folder: Path, name: str, value: torch.Tensor | None) -> None:
             lambda f: _edit_config(f, parameterization={"name": "edm", "settings": {"sigma_data": float("nan")}}),
             "no finite coefficients",
         ),
+        (
+            lambda f: _edit_config(f, parameterization={"name": "ddpm", "settings": {"alphas_cumprod": [0.9, 0.5, 0.1]}}),
+            r"sigma_max = 80: expected at most 3, the last level of the schedule of parameterization ddpm",
+        ),
         (lambda f: (f / "model.safetensors").unlink(), "model.safetensors: no such file"),
         (lambda f: (f / "model.safetensors").write_bytes(b""), "model.safetensors: damaged"),
         (

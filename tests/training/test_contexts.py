@@ -185,6 +185,18 @@ def test_a_run_from_a_model_with_contexts_needs_them(with_context: Config, tmp_p
         build(with_context("data.context=null", f"init={tmp_path / 'model'}"))
 
 
+@pytest.mark.parametrize("method", ["sct", "ect"])
+def test_a_network_of_init_that_knows_no_contexts_is_told_as_such(
+    toy_config: Config, with_context: Config, tmp_path: Path, method: str
+) -> None:
+    """Translated or not: what was asked for is the network of `init`, whatever that is called inside."""
+    train(toy_config("trainer.max_steps=1"), tmp_path / "run")
+    export(tmp_path / "run", tmp_path / "model")
+    config = with_context("network={name: init}", f"method={{name: {method}}}", f"init={tmp_path / 'model'}")
+    with pytest.raises(UserError, match=r"^init = .*model': its network was trained without contexts; expected one with"):
+        build(config)
+
+
 def test_two_processes_train_with_contexts(with_context: Config, tmp_path: Path) -> None:
     """Each with those of its own half of the batch: the steps are those of one process with the whole."""
     sets = ("method.name=plain", "label_dropout=0", "data.batch_size=8", "network.dropout=0", "preview.every_steps=12")

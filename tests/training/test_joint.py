@@ -155,3 +155,9 @@ def test_mistakes_are_told_by_their_key(joint: Config, override: str, told: str)
     with pytest.raises(UserError) as caught:
         joint(override, *(["trainer.accumulate=2"] if "batch_size" in override else []))
     assert told in str(caught.value)
+
+
+def test_the_network_of_a_joint_model_is_written_out(joint: Config) -> None:
+    """What `init` has for a network says nothing of these modalities before it is loaded."""
+    with pytest.raises(UserError, match=r"^config: network\.name = 'init': expected the name and settings of a network"):
+        joint("network={name: init}", "init=model")
