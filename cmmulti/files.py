@@ -26,7 +26,7 @@ DAMAGED_ARCHIVE: tuple[type[Exception], ...] = (
     OSError,
     ValueError,
     TypeError,
-    KeyError,
+    LookupError,
     RuntimeError,
     MemoryError,
 )
