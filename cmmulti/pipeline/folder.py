@@ -3,7 +3,6 @@ networks serve lower noise levels. Nothing in it is ever executed."""
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from pathlib import Path
@@ -16,7 +15,7 @@ from cmmulti import registry
 from cmmulti.conditioning import NO_CONDITION
 from cmmulti.config.checking import checked
 from cmmulti.errors import UserError, unknown_name
-from cmmulti.files import read_json, replacing, writing
+from cmmulti.files import json_text, read_json, replacing, writing
 from cmmulti.modality import Modality
 from cmmulti.model import Model, Role
 from cmmulti.pipeline.config import FORMAT, WEIGHTS, Piece, PipelineConfig, build_network
@@ -95,7 +94,7 @@ def write_folder(folder: Path, model: Model, config: PipelineConfig, card: str, 
         for name, network in zip(files, networks(model), strict=True):
             write_weights(folder / name, network, half, FORMAT)
         with replacing(folder / CARD) as part:
-            part.write_text(card, encoding="utf-8")
+            part.write_text(card, encoding="utf-8", errors="backslashreplace")
         write_config(folder, config)
         for name in stale.difference(files):
             (folder / name).unlink(missing_ok=True)
@@ -128,7 +127,7 @@ def write_config(folder: Path, config: PipelineConfig) -> None:
     plain = {k for k in LATER if getattr(config, k) == defaults[k]}
     values = config.model_dump(mode="json", exclude=plain)
     with writing(folder / CONFIG) as part:
-        part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        part.write_text(json_text(values), encoding="utf-8")
 
 
 def model_folder(model: str | Path) -> Path:
