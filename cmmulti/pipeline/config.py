@@ -155,7 +155,7 @@ def build_form(piece: Piece, sigma_max: float) -> Parameterization:
     try:
         form = parameterization(piece.name, **piece.settings)
         finite = all(bool(c.isfinite().all()) for c in form.coefficients(torch.tensor([sigma_max])))
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise UserError(f"parameterization {piece.name}: {error} (settings {piece.settings})") from error
     if not finite:
         raise UserError(f"parameterization {piece.name}: settings {piece.settings} give no finite coefficients")
@@ -167,6 +167,6 @@ def build_network(piece: Piece) -> nn.Module:
     maker = registry.load("networks", piece.name)
     try:
         network: nn.Module = maker(**piece.settings)
-    except (TypeError, ValueError, KeyError, IndexError, StopIteration, ZeroDivisionError, RuntimeError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, StopIteration, RuntimeError) as error:
         raise UserError(f"network {piece.name}: {error or type(error).__name__} (settings {piece.settings})") from error
     return network

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from cmmulti import registry
 from cmmulti.conditioning import NO_CONDITION
@@ -24,6 +25,8 @@ from cmmulti.weights import read_weights, shapes_of, write_weights
 
 CONFIG, CARD = "config.json", "README.md"
 LARGEST_CONFIG = 4_000_000
+MOST_TENSORS = 10_000
+"""Most weights and biases of a network, counted one by one: those of large text-to-image models are about 2000."""
 LATER = ("lower", "context", "guidance", "sampler", "unconditional")
 """Keys that the first versions of the format did not have."""
 
@@ -139,6 +142,23 @@ def model_folder(model: str | Path) -> Path:
     return registry.model_folder(str(model))
 
 
+def _bounded(piece: Piece) -> nn.Module:
+    """The network of a config that may come from anybody, refused where its settings ask for layers without end."""
+    count = 0
+
+    def counted(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal count
+        count += 1
+        if count > MOST_TENSORS:
+            raise UserError(f"network {piece.name}: its settings ask for more than {MOST_TENSORS} tensors")
+
+    hook = register_module_parameter_registration_hook(counted)
+    try:
+        return build_network(piece)
+    finally:
+        hook.remove()
+
+
 def _shapes_of(piece: Piece, modality: Modality, role: Role) -> dict[str, tuple[int, ...]]:
     """Names and shapes that the network wants, worked out without allocating it.
 
@@ -146,13 +166,13 @@ def _shapes_of(piece: Piece, modality: Modality, role: Role) -> dict[str, tuple[
         UserError: the network does not take the modality's tensors, or the times that its role tells it.
     """
     with torch.device("meta"):
-        network, time = build_network(piece).eval(), torch.zeros(1)
+        network, time = _bounded(piece).eval(), torch.zeros(1)
         asked = (time, NO_CONDITION, time) if role == "two-time" else (time, NO_CONDITION)
         try:
             made = tuple(network(torch.zeros(1, *modality.shape), *asked).shape[1:])
         except NotImplementedError:  # a network whose operations have no form without memory; its weights are still checked
             made = modality.shape
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        except (RuntimeError, ValueError, TypeError, IndexError, ArithmeticError) as error:
             told = f"network {piece.name}: does not take {modality.name} tensors of shape {modality.shape}"
             raise UserError(f"{told}: {error}") from error
     if made != modality.shape:

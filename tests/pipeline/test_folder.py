@@ -74,6 +74,11 @@ def _edit_weights(folder: Path, name: str, value: torch.Tensor | None) -> None:
         (lambda f: _edit_config(f, modality={"name": "imagee"}), "did you mean 'image'"),
         (lambda f: _edit_config(f, network={"name": "unet", "settings": {"chanels": [8]}}), "chanels"),
         (lambda f: _edit_config(f, network={"name": "unet", "settings": {"channels": [16, 16]}}), "another architecture"),
+        (lambda f: _edit_config(f, network={"name": "unet", "settings": {"patch": 1e308}}), "network unet: "),
+        (
+            lambda f: _edit_config(f, parameterization={"name": "edm", "settings": {"sigma_data": 10**400}}),
+            "parameterization edm: ",
+        ),
         (
             lambda f: _edit_config(f, modality={"name": "image", "settings": {"size": 8, "channels": 3}}),
             "does not take image",
@@ -104,6 +109,13 @@ def test_damage_is_refused_by_name(folder: Path, spoil: object, message: str) ->
     with pytest.raises(UserError, match=message) as caught:
         Pipeline.from_pretrained(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_a_network_without_end_is_not_built(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cmmulti.pipeline.folder.MOST_TENSORS", 500, raising=False)
+    _edit_config(folder, network={"name": "unet", "settings": {"channels": [8], "blocks": 1000}})
+    with pytest.raises(UserError, match="network unet: its settings ask for more than 500 tensors"):
+        Pipeline.from_pretrained(folder)
 
 
 def test_somebody_elses_files_are_not_written_over(pipe: Pipeline, folder: Path, tmp_path: Path) -> None:
