@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -57,10 +58,11 @@ def read_folder(folder: Path, shipped: bool = False) -> tuple[Model, Modality, P
     config = read_config(folder / CONFIG)
     try:
         modality = config.build_modality()
+        shapes: Iterable[dict[str, tuple[int, ...]]]
         if shipped:
             shapes = [shapes_of(network) for network in networks(config.build_model())]
-        else:
-            shapes = [_shapes_of(piece, modality, config.role) for piece in config.files.values()]
+        else:  # each when its file is read: a config may ask for more networks than there are files
+            shapes = (_shapes_of(piece, modality, config.role) for piece in config.files.values())
         states = [read_weights(folder / name, wanted) for name, wanted in zip(config.files, shapes, strict=True)]
         model = config.build_model()
     except UserError as error:
