@@ -56,7 +56,7 @@ def checkpoint_file(path: Path) -> dict[str, Any]:
         "path": str(path),
         "step": state["step"],
         "parameters": sum(value.numel() for value in weights),
-        "holds": sorted(key for key in state if key not in ("format", "step")),
+        "holds": sorted(str(key) for key in state if key not in ("format", "step")),
         "megabytes": round(path.stat().st_size / 1e6, 2),
     }
 
