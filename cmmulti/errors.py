@@ -18,8 +18,7 @@ EXIT_BUG = 70
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 
 REFUSALS = (
-    TypeError, ValueError, KeyError, IndexError, StopIteration, ZeroDivisionError, RuntimeError, AssertionError,
-    AttributeError,
+    TypeError, ValueError, LookupError, AttributeError, AssertionError, ArithmeticError, StopIteration, RuntimeError
 )  # fmt: skip
 """What networks, anybody's, raise where they are made of settings that they cannot take."""
 

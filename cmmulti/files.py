@@ -26,7 +26,7 @@ DAMAGED_ARCHIVE: tuple[type[Exception], ...] = (
     OSError,
     ValueError,
     TypeError,
-    KeyError,
+    LookupError,
     RuntimeError,
     MemoryError,
 )
@@ -84,6 +84,11 @@ def writing(path: Path, parents: bool = False) -> Iterator[Path]:
             yield part
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def json_text(values: Any) -> str:
+    """JSON as files here hold it: ASCII, since the name of a file need not be text and is kept all the same."""
+    return json.dumps(values, indent=2) + "\n"
 
 
 def read_json(path: Path, expected: str, largest: int = 4_000_000) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def read_weights(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[st
             shapes = {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
             _same_architecture(path, shapes, expected)
             state = {name: stored.get_tensor(name).float() for name in shapes}
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(f"{path}: damaged weights ({error}); expected a whole safetensors file") from error
     for name, tensor in state.items():
         if not bool(torch.isfinite(tensor).all()):

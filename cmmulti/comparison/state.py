@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cmmulti.comparison.plan import Cell, Entry
 from cmmulti.errors import UserError
-from cmmulti.files import replacing
+from cmmulti.files import json_text, replacing
 from cmmulti.pipeline.folder import CONFIG
 from cmmulti.report.results import RESULTS
 
@@ -80,8 +81,8 @@ class Places:
         if not path.is_file():
             return State()
         try:
-            return State.model_validate_json(path.read_bytes())
-        except (OSError, ValueError) as error:
+            return State.model_validate(json.loads(path.read_bytes()))
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(
                 f"{path}: damaged; remove it, and with it {self.out / RUNS / cell / method} and "
                 f"{self.out / MODELS / cell / method} to train that model anew"
@@ -93,7 +94,7 @@ class Places:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as part:
-                part.write_text(state.model_dump_json(indent=2) + "\n", encoding="utf-8")
+                part.write_text(json_text(state.model_dump(mode="json")), encoding="utf-8")
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
 

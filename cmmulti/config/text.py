@@ -13,6 +13,8 @@ from cmmulti.errors import UserError
 
 LARGEST = 1_000_000
 """Bytes of the largest config that is read, and its characters with every alias (``*a``) written out."""
+LONGEST_INTEGER = 100
+"""Characters of an integer: Python takes long to read a very long one, and refuses to write it into a message."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -55,6 +57,15 @@ class _Loader(yaml.SafeLoader):
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
 
+    def construct_integer(self, node: yaml.ScalarNode) -> int:
+        if len(node.value) > LONGEST_INTEGER:
+            told = f"an integer of {len(node.value)} characters"
+            raise yaml.constructor.ConstructorError(None, None, told, node.start_mark)
+        value: int = self.construct_yaml_int(node)
+        return value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_integer)
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
@@ -119,7 +130,8 @@ def parse_yaml(text: str, where: str) -> Any:
     """
     try:
         return yaml.load(text, _Loader)
-    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        # PyYAML's own errors are for the syntax; what a tag or an escape promises and does not hold raises the others.
         raise UserError(f"{where}: not valid YAML ({_problem(error)})") from error
 
 

@@ -132,7 +132,7 @@ def _safetensors(path: Path) -> Iterator[tuple[str, Any]]:
             for name in stored.keys():  # noqa: SIM118
                 tensor = stored.get_tensor(name)
                 yield name, tensor.to(torch.float32).numpy() if tensor.is_floating_point() else tensor.numpy()
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(f"{path}: damaged contexts ({error}); expected a whole safetensors file") from error
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from cmmulti.errors import UserError
 from cmmulti.files import writing
 from cmmulti.pipeline.folder import CARD, model_folder
 from cmmulti.report.results import Table
@@ -17,12 +18,16 @@ def write_figures(model: str, title: str, command: str, table: Table, notes: Seq
     """Put ``table`` into the card of ``model`` (a folder or a shipped name), in place of an earlier one of that title.
 
     Raises:
-        UserError: there is no such model, or its card cannot be written.
+        UserError: there is no such model, or its card cannot be read or written.
     """
     path = model_folder(model) / CARD
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    try:
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); expected the card of a model, in UTF-8") from error
     with writing(path) as part:
-        part.write_text(with_figures(text, title, command, table, notes), encoding="utf-8")
+        card = with_figures(text, title, command, table, notes)
+        part.write_text(card, encoding="utf-8", errors="backslashreplace")
     return path
 
 

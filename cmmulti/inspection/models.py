@@ -77,7 +77,7 @@ def weights(path: Path) -> dict[str, Any]:
                     raise UserError(f"{path}: {name} holds NaN or infinity; expected finite weights")
                 count, numbers = count + 1, numbers + math.prod(tensor.shape)
                 types.add(str(tensor.dtype).removeprefix("torch."))
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(f"{path}: damaged weights ({error}); expected a whole safetensors file") from error
     return {"kind": "weights", "path": str(path), "tensors": count, "numbers": numbers, "types": sorted(types)}
 

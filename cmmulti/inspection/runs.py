@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def checkpoint_file(path: Path) -> dict[str, Any]:
         "path": str(path),
         "step": state["step"],
         "parameters": sum(value.numel() for value in weights),
-        "holds": sorted(key for key in state if key not in ("format", "step")),
+        "holds": sorted(str(key) for key in state if key not in ("format", "step")),
         "megabytes": round(path.stat().st_size / 1e6, 2),
     }
 
@@ -63,8 +64,8 @@ def checkpoint_file(path: Path) -> dict[str, Any]:
 def record(path: Path) -> dict[str, Any]:
     """The facts of a run that its model's card tells."""
     try:
-        found = RunRecord.model_validate_json(path.read_bytes())
-    except (OSError, ValueError) as error:
+        found = RunRecord.model_validate(json.loads(path.read_bytes()))
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as the record of a run ({str(error).splitlines()[0]})") from error
     return {"kind": "run record", "path": str(path), **found.model_dump()}
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from cmmulti.config.checking import checked
 from cmmulti.errors import UserError
-from cmmulti.files import read_json, replacing
+from cmmulti.files import json_text, read_json, replacing
 from cmmulti.nn.classifier import Classifier
 from cmmulti.weights import read_weights, shapes_of, write_weights
 
@@ -114,7 +114,7 @@ def write_classifier(folder: Path, classifier: Classifier, about: ClassifierFile
         folder.mkdir(parents=True, exist_ok=True)
         write_weights(folder / WEIGHTS, classifier, False, FORMAT)
         with replacing(folder / CONFIG) as part:
-            part.write_text(about.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            part.write_text(json_text(about.model_dump(mode="json")), encoding="utf-8")
     except (OSError, SafetensorError) as error:
         if made:
             shutil.rmtree(folder, ignore_errors=True)

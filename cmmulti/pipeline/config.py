@@ -80,6 +80,8 @@ class PipelineConfig(BaseModel):
     def _same_classes(self) -> PipelineConfig:
         for piece in self.files.values():
             known = piece.settings.get("classes", len(self.classes))
+            if not isinstance(known, int):
+                raise ValueError(f"network.settings.classes: expected a number, got {known!r}")
             if self.modality_index is not None and self.first_label + len(self.classes) <= known:
                 continue  # other modalities have the others
             if self.classes and known != len(self.classes):
@@ -93,7 +95,7 @@ class PipelineConfig(BaseModel):
         width = 0 if self.context is None else self.context.width
         known = self.network.settings.get("context_width", width)
         if self.context is not None and known != width:
-            raise ValueError(f"context: tokens of {width} features; network.settings.context_width says {known}")
+            raise ValueError(f"context: tokens of {width} features; network.settings.context_width says {known!r}")
         return self
 
     @model_validator(mode="after")
@@ -155,7 +157,7 @@ def build_form(piece: Piece, sigma_max: float) -> Parameterization:
     try:
         form = parameterization(piece.name, **piece.settings)
         finite = all(bool(c.isfinite().all()) for c in form.coefficients(torch.tensor([sigma_max])))
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise UserError(f"parameterization {piece.name}: {error} (settings {piece.settings})") from error
     if not finite:
         raise UserError(f"parameterization {piece.name}: settings {piece.settings} give no finite coefficients")

@@ -3,20 +3,21 @@ networks serve lower noise levels. Nothing in it is ever executed."""
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from cmmulti import registry
 from cmmulti.conditioning import NO_CONDITION
 from cmmulti.config.checking import checked
 from cmmulti.errors import UserError, unknown_name
-from cmmulti.files import read_json, replacing, writing
+from cmmulti.files import json_text, read_json, replacing, writing
 from cmmulti.modality import Modality
 from cmmulti.model import Model, Role
 from cmmulti.pipeline.config import FORMAT, WEIGHTS, Piece, PipelineConfig, build_network
@@ -25,6 +26,8 @@ from cmmulti.weights import read_weights, shapes_of, write_weights
 
 CONFIG, CARD = "config.json", "README.md"
 LARGEST_CONFIG = 4_000_000
+MOST_TENSORS = 10_000
+"""Most weights and biases of a network, counted one by one: those of large text-to-image models are about 2000."""
 LATER = ("lower", "context", "guidance", "sampler", "unconditional")
 """Keys that the first versions of the format did not have."""
 
@@ -55,10 +58,11 @@ def read_folder(folder: Path, shipped: bool = False) -> tuple[Model, Modality, P
     config = read_config(folder / CONFIG)
     try:
         modality = config.build_modality()
+        shapes: Iterable[dict[str, tuple[int, ...]]]
         if shipped:
             shapes = [shapes_of(network) for network in networks(config.build_model())]
-        else:
-            shapes = [_shapes_of(piece, modality, config.role) for piece in config.files.values()]
+        else:  # each when its file is read: a config may ask for more networks than there are files
+            shapes = (_shapes_of(piece, modality, config.role) for piece in config.files.values())
         states = [read_weights(folder / name, wanted) for name, wanted in zip(config.files, shapes, strict=True)]
         model = config.build_model()
     except UserError as error:
@@ -95,7 +99,7 @@ def write_folder(folder: Path, model: Model, config: PipelineConfig, card: str, 
         for name, network in zip(files, networks(model), strict=True):
             write_weights(folder / name, network, half, FORMAT)
         with replacing(folder / CARD) as part:
-            part.write_text(card, encoding="utf-8")
+            part.write_text(card, encoding="utf-8", errors="backslashreplace")
         write_config(folder, config)
         for name in stale.difference(files):
             (folder / name).unlink(missing_ok=True)
@@ -128,7 +132,7 @@ def write_config(folder: Path, config: PipelineConfig) -> None:
     plain = {k for k in LATER if getattr(config, k) == defaults[k]}
     values = config.model_dump(mode="json", exclude=plain)
     with writing(folder / CONFIG) as part:
-        part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        part.write_text(json_text(values), encoding="utf-8")
 
 
 def model_folder(model: str | Path) -> Path:
@@ -140,6 +144,23 @@ def model_folder(model: str | Path) -> Path:
     return registry.model_folder(str(model))
 
 
+def _bounded(piece: Piece) -> nn.Module:
+    """The network of a config that may come from anybody, refused where its settings ask for layers without end."""
+    count = 0
+
+    def counted(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal count
+        count += 1
+        if count > MOST_TENSORS:
+            raise UserError(f"network {piece.name}: its settings ask for more than {MOST_TENSORS} tensors")
+
+    hook = register_module_parameter_registration_hook(counted)
+    try:
+        return build_network(piece)
+    finally:
+        hook.remove()
+
+
 def _shapes_of(piece: Piece, modality: Modality, role: Role) -> dict[str, tuple[int, ...]]:
     """Names and shapes that the network wants, worked out without allocating it.
 
@@ -147,13 +168,13 @@ def _shapes_of(piece: Piece, modality: Modality, role: Role) -> dict[str, tuple[
         UserError: the network does not take the modality's tensors, or the times that its role tells it.
     """
     with torch.device("meta"):
-        network, time = build_network(piece).eval(), torch.zeros(1)
+        network, time = _bounded(piece).eval(), torch.zeros(1)
         asked = (time, NO_CONDITION, time) if role == "two-time" else (time, NO_CONDITION)
         try:
             made = tuple(network(torch.zeros(1, *modality.shape), *asked).shape[1:])
         except NotImplementedError:  # a network whose operations have no form without memory; its weights are still checked
             made = modality.shape
-        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError, ArithmeticError) as error:
             told = f"network {piece.name}: does not take {modality.name} tensors of shape {modality.shape}"
             raise UserError(f"{told}: {error}") from error
     if made != modality.shape:

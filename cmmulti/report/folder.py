@@ -91,7 +91,7 @@ class ResultFolder:
         if error is None:
             try:
                 self._publish(staging)
-            except OSError as problem:
+            except (OSError, UserError) as problem:
                 failure = problem
         free = _free_bytes(staging)
         self.discard()
@@ -108,6 +108,7 @@ class ResultFolder:
 
     def _publish(self, staging: Path) -> None:
         if self.target.is_dir():
+            _refuse_clashes(staging, self.target)
             remove_former(self.target)
             _merge(staging, self.target)
         else:
@@ -228,6 +229,20 @@ def _files(record: MediaRecord) -> set[str]:
 def _remove_empty(folder: Path) -> None:
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
+
+
+def _refuse_clashes(source: Path, target: Path) -> None:
+    """Refuse a folder that cannot take all the new files, before the first of them is moved.
+
+    Raises:
+        UserError: a link in it leads elsewhere, or a folder has the name of a file.
+    """
+    for path in (p for p in source.rglob("*") if not p.is_dir()):
+        goal = target / path.relative_to(source)
+        if _leads_out(target, goal.parent):
+            raise UserError(f"{goal.parent}: leads out of {target}; expected a folder inside it")
+        if goal.is_dir() and not goal.is_symlink():
+            raise UserError(f"{goal}: is a folder; expected no folder of that name, for a file of the results")
 
 
 def _merge(source: Path, target: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from cmmulti.config import PieceConfig, RunConfig, read_yaml, resolve, to_yaml
 from cmmulti.config.resolve import NETWORK_OF_INIT
 from cmmulti.contexts import ContextScale
 from cmmulti.errors import UserError
-from cmmulti.files import replacing
+from cmmulti.files import json_text, replacing
 from cmmulti.training import checkpoint, snapshots
 from cmmulti.training.origins import Origin
 
@@ -92,7 +93,7 @@ def begin(out: Path, config: RunConfig, record: RunRecord) -> None:
         with replacing(out / CONFIG) as part:
             part.write_text(to_yaml(config.model_dump(mode="json")), encoding="utf-8")
         with replacing(out / RECORD) as part:
-            part.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            part.write_text(json_text(record.model_dump(mode="json")), encoding="utf-8")
     except OSError as error:
         raise UserError(f"{out}: cannot be written ({error.strerror or error})") from error
 
@@ -100,8 +101,8 @@ def begin(out: Path, config: RunConfig, record: RunRecord) -> None:
 def read_record(run: Path) -> RunRecord:
     """The record of a run; an empty one where it is missing or unreadable, since it only serves the card."""
     try:
-        return RunRecord.model_validate_json((run / RECORD).read_bytes())
-    except (OSError, ValueError):
+        return RunRecord.model_validate(json.loads((run / RECORD).read_bytes()))
+    except (OSError, ValueError, RecursionError):
         return RunRecord()
 
 

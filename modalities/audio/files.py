@@ -23,6 +23,8 @@ BLOCK = 1 << 16
 """Frames per read: a header that promises too much costs one block."""
 LARGEST = 1 << 29
 """Most samples (frames x channels) of a clip: 3 hours of mono sound at 48 kHz."""
+ENDLESS = 2**63 - 1
+"""Frames that libsndfile tells where a header tells none."""
 LOUDEST = 1e4
 """Largest size of a float sample: 80 dB above full scale is no sound but a mistake."""
 
@@ -93,6 +95,11 @@ def output_format(clip: Clip) -> tuple[str, str]:
 
 
 def _check_promise(path: Path, file: soundfile.SoundFile) -> None:
+    if file.frames == ENDLESS:
+        raise UserError(
+            f"{path}: its header does not say how long it is, as that of a file written to a pipe; expected a file "
+            "that was written again by a program that says so"
+        )
     if file.frames * file.channels > LARGEST:
         raise UserError(
             f"{path}: its header promises {file.frames} frames of {file.channels} channels; "

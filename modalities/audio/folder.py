@@ -131,6 +131,8 @@ def _manifest(path: Path) -> list[Entry]:
         raise UserError(f"{path}: cannot be read as a CSV manifest: {error}") from error
     found: dict[str, tuple[int, Entry]] = {}
     for number, row in enumerate(rows, 2):
+        if None in row:
+            raise UserError(f"{path}: line {number}: expected {len(columns)} values, as many as columns; got {row}")
         split = (row.get("split") or "").strip()
         if not row["path"] or split not in ("", "train", "val", "test"):
             raise UserError(f"{path}: line {number}: expected a path and a split of train, val or test, got {row}")

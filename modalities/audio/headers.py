@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,35 @@ UNKNOWN = 0xFFFFFFFF
 NEEDED = frozenset((b"fmt ", b"data"))
 
 
+class Chunks(NamedTuple):
+    """How a container that is no WAV file counts its chunks.
+
+    Args:
+        first: where they begin. name: bytes of a name. length: of a chunk, for struct. own: bytes of a name and a length,
+            where the length counts them. step: what chunks are padded to. sound: how the name of the samples begins.
+    """
+
+    first: int
+    name: int
+    length: str
+    own: int
+    step: int
+    sound: bytes
+
+
+CONTAINERS = {
+    b"FORM": Chunks(12, 4, ">I", 0, 2, b"SSND"),  # AIFF
+    b"riff": Chunks(40, 16, "<q", 24, 8, b"data"),  # W64
+    b"caff": Chunks(8, 4, ">q", 0, 1, b"data"),
+}
+SUN = {b".snd": ">II", b"dns.": "<II"}
+"""AU: where the samples begin and how many bytes they are."""
+
+
 def check_header(path: Path) -> None:
-    """Refuse a WAV file whose chunks promise more than the file holds.
+    """Refuse a WAV file whose chunks promise more than the file holds, and an AIFF, W64, CAF or AU file whose samples do.
+
+    Their reader takes what is there for the whole.
 
     Raises:
         UserError: naming the chunk, its promise and what is there.
@@ -28,9 +55,36 @@ def check_header(path: Path) -> None:
     if size == 0:
         raise UserError(f"{path}: the file is empty; expected a sound file (WAV, FLAC, OGG, MP3)")
     with path.open("rb") as file:
-        if file.read(4) in WAVES:
+        mark = file.read(4)
+        if mark in WAVES:
             file.seek(0)
             _check_wave(path, file, size)
+        elif mark in CONTAINERS:
+            _check_sound(path, size, *_sound(file, size, CONTAINERS[mark]))
+        elif mark in SUN and size >= 12:
+            start, length = struct.unpack(SUN[mark], file.read(8))
+            _check_sound(path, size, start, 0 if length == UNKNOWN else length)
+
+
+def _sound(file: BinaryIO, size: int, chunks: Chunks) -> tuple[int, int]:
+    """Where the samples begin and how many bytes they promise to be; 0 where they promise nothing, or are not found."""
+    place, head = chunks.first, chunks.name + struct.calcsize(chunks.length)
+    while place + head <= size:
+        file.seek(place)
+        name = file.read(chunks.name)
+        length = struct.unpack(chunks.length, file.read(head - chunks.name))[0] - chunks.own
+        place += head
+        if name.startswith(chunks.sound) or length < 0:
+            return place, max(length, 0)
+        place += length + -length % chunks.step
+    return place, 0
+
+
+def _check_sound(path: Path, size: int, start: int, length: int) -> None:
+    if length and start + length > size:
+        raise UserError(
+            f"{path}: truncated or damaged: its header promises {length} bytes of samples, {max(size - start, 0)} are there"
+        )
 
 
 def _check_wave(path: Path, file: BinaryIO, size: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from cmmulti.errors import UserError
 from cmmulti.files import writing
@@ -24,6 +24,17 @@ _DAMAGE = (OSError, ValueError, SyntaxError, KeyError, IndexError, TypeError, EO
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 # Random bytes without 255, which would begin a marker.
 _FURTHER = bytes(np.random.default_rng(0).integers(0, 255, 1024, dtype=np.uint8))
+# What brings a picture upright, by the orientation in its EXIF data. Pillow's own function also writes these data anew and
+# fails on what it cannot write.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 # High and low byte of big-endian samples, by colour type, in Pillow's names for what a decoder delivers.
 _RAW16 = {2: ("RGB;16B", "RGB;16L"), 6: ("RGBA;16B", "RGBA;16L")}
 
@@ -115,7 +126,8 @@ def _jpeg(data: bytes, name: str, path: Path | None) -> Picture:
         if image.mode not in ("L", "RGB"):
             raise UserError(f"{name}: a JPEG of mode {image.mode}; expected grey or RGB")
         profile = image.info.get("icc_profile")
-        array = _pixels(ImageOps.exif_transpose(image))
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        array = _pixels(image if turn is None else image.transpose(turn))
         stored = np.asarray(image)
     # Where the data end too early the decoder goes on with a flat colour and says nothing. Further data before the end
     # mark, which a whole picture never reaches, then show in the pixels.

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from cmmulti.config.checking import checked
 from cmmulti.errors import UserError
-from cmmulti.files import files_below
+from cmmulti.files import DAMAGED_ARCHIVE, files_below
 from cmmulti.modality import DataSource, Split
 from modalities.image import files, representation
 from modalities.image.arrays import PictureArray, SplitOptions, data_root, distinct, divide
@@ -162,7 +162,7 @@ def _member(archive: zipfile.ZipFile, entry: Entry) -> Picture:
     try:
         with archive.open(member) as file:
             data = file.read(member.file_size + 1)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, RuntimeError) as error:
+    except DAMAGED_ARCHIVE as error:
         raise UserError(f"{entry.name}: damaged in its archive ({error})") from error
     return files.decode(data, entry.name)
 

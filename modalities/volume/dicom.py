@@ -14,6 +14,8 @@ from modalities.volume.item import Volume
 def is_dicom(path: Path) -> bool:
     """Whether a file bears DICOM's mark."""
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return False
         with path.open("rb") as file:
             file.seek(128)
             return file.read(4) == b"DICM"

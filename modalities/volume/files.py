@@ -24,6 +24,8 @@ def load(path: Path) -> Volume:
         raise UserError(f"{path}: no such file or folder; expected NIfTI (.nii, .nii.gz) or a DICOM series")
     if path.is_dir():
         return dicom.read_series(path)
+    if not path.is_file():
+        raise UserError(f"{path}: a device or pipe; expected NIfTI (.nii, .nii.gz) or a DICOM file")
     if dicom.is_dicom(path):
         return dicom.read_file(path)
     return nifti.read(path)

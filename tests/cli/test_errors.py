@@ -19,6 +19,7 @@ import pytest
 import cmmulti.pipeline
 from cmmulti.cli.failures import answered
 from cmmulti.errors import users_fault
+from cmmulti.pipeline import Pipeline
 
 
 def refused(answer: tuple[int, str, str], *words: str) -> None:
@@ -79,7 +80,7 @@ def test_a_full_disk(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(cmmulti_pipeline(), "save", full)
+    monkeypatch.setattr(type(Pipeline.from_pretrained(model).modality), "save", full)
     refused(cmmulti("sample", model, "--n", "1", "--out", tmp_path / "out"), "no space left on the disk")
     assert not any(tmp_path.iterdir())
 

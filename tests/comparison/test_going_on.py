@@ -36,6 +36,12 @@ def worked_on(out: Path, entry: str) -> FileLock:
     return lock
 
 
+def test_a_folder_whose_name_is_no_text_is_remembered(tmp_path: Path) -> None:
+    places, state = Places(tmp_path), State(identity={"run": {"data": {"root": "/data/\udcff"}}}, steps=3)
+    places.save("waves", "edm", state)
+    assert places.state("waves", "edm") == state
+
+
 def test_a_student_that_was_stopped_is_gone_on_with_under_another_spelling_of_out(file: Writer) -> None:
     methods = {"ect": {"method": {"name": "ect"}, "start": "teacher"}}
     words = ["compare", str(file(methods=methods, budget={"steps": 3}, evaluation=QUICK)), "--out"]

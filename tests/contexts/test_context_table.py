@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import zipfile
 from pathlib import Path
@@ -134,3 +135,7 @@ def test_other_files_are_refused(tmp_path: Path, name: str, told: str) -> None:
 def test_damaged_safetensors_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="damaged contexts"):
         read_contexts(written(tmp_path, b"\x10\0\0\0\0\0\0\0{}", "c.safetensors"))
+    header = json.dumps({"a": {"dtype": "F4", "shape": [2, 4], "data_offsets": [0, 4]}}).encode()
+    content = len(header).to_bytes(8, "little") + header + bytes(4)
+    with pytest.raises(UserError, match="damaged contexts"):  # numbers of four bits, of which nothing can be made here
+        read_contexts(written(tmp_path, content, "c.safetensors"))

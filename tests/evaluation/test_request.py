@@ -12,7 +12,7 @@ import pytest
 from evaluation_toys import Fill, FillModality, Recalls, WaveModality, pipeline, unseen
 
 from cmmulti.errors import UserError
-from cmmulti.evaluation.card import with_figures
+from cmmulti.evaluation.card import with_figures, write_figures
 from cmmulti.evaluation.evaluate import evaluate
 from cmmulti.evaluation.generation import Sampling, generate
 from cmmulti.evaluation.request import Request
@@ -233,6 +233,16 @@ def test_figures_stand_in_the_card_and_replace_former_ones() -> None:
     assert "`newer`" in again
     assert "`cmd`" not in again
     assert "`cmd 2`" in again
+
+
+def test_a_card_that_is_no_text_is_not_written_over(tmp_path: Path) -> None:
+    card = tmp_path / "README.md"
+    card.write_bytes(b"# Mod\xe8le\n")
+    with pytest.raises(UserError, match=r"README\.md: cannot be read .*in UTF-8"):
+        write_figures(str(tmp_path), "samples", "cmd", Table(columns=[""], rows=[]), [])
+    card.write_text("# Title\n")
+    write_figures(str(tmp_path), "samples", "cmmulti evaluate \udcff", Table(columns=[""], rows=[]), [])
+    assert "`cmmulti evaluate \\udcff`" in card.read_text()
 
 
 def test_a_card_names_no_folder_of_one_machine(tmp_path: Path) -> None:

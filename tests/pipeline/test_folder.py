@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from cmmulti import registry
 from cmmulti.errors import UserError
 from cmmulti.pipeline import Pipeline
+from cmmulti.pipeline.config import build_network
 
 
 @pytest.fixture
@@ -74,6 +75,19 @@ def _edit_weights(folder: Path, name: str, value: torch.Tensor | None) -> None:
         (lambda f: _edit_config(f, modality={"name": "imagee"}), "did you mean 'image'"),
         (lambda f: _edit_config(f, network={"name": "unet", "settings": {"chanels": [8]}}), "chanels"),
         (lambda f: _edit_config(f, network={"name": "unet", "settings": {"channels": [16, 16]}}), "another architecture"),
+        (lambda f: _edit_config(f, network={"name": "unet", "settings": {"patch": 1e308}}), "network unet: "),
+        (
+            lambda f: _edit_config(f, network={"name": "unet", "settings": {"classes": "\ud800"}}),
+            r"network.settings.classes: expected a number, got '\\ud800'",
+        ),
+        (
+            lambda f: _edit_config(f, modality_index=0, network={"name": "unet", "settings": {"classes": [1]}}),
+            r"network.settings.classes: expected a number, got \[1\]",
+        ),
+        (
+            lambda f: _edit_config(f, parameterization={"name": "edm", "settings": {"sigma_data": 10**400}}),
+            "parameterization edm: ",
+        ),
         (
             lambda f: _edit_config(f, modality={"name": "image", "settings": {"size": 8, "channels": 3}}),
             "does not take image",
@@ -108,6 +122,24 @@ def test_damage_is_refused_by_name(folder: Path, spoil: object, message: str) ->
     with pytest.raises(UserError, match=message) as caught:
         Pipeline.from_pretrained(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_a_network_without_end_is_not_built(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cmmulti.pipeline.folder.MOST_TENSORS", 500, raising=False)
+    _edit_config(folder, network={"name": "unet", "settings": {"channels": [8], "blocks": 1000}})
+    with pytest.raises(UserError, match="network unet: its settings ask for more than 500 tensors"):
+        Pipeline.from_pretrained(folder)
+
+
+def test_networks_whose_weights_are_missing_are_not_built(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[str] = []
+    monkeypatch.setattr("cmmulti.pipeline.folder.build_network", lambda piece: built.append("") or build_network(piece))
+    config = json.loads((folder / "config.json").read_text())
+    lower = [{k: config[k] for k in ("network", "parameterization")} | {"sigma_high": 0.1 * i} for i in range(1, 99)]
+    _edit_config(folder, lower=lower)
+    with pytest.raises(UserError, match=r"lower-1\.safetensors: no such file"):
+        Pipeline.from_pretrained(folder)
+    assert len(built) == 2
 
 
 def test_somebody_elses_files_are_not_written_over(pipe: Pipeline, folder: Path, tmp_path: Path) -> None:

@@ -143,3 +143,23 @@ def test_a_former_result_deletes_nothing_through_links_or_as_itself(tmp_path: Pa
 def test_a_result_names_no_folder_as_its_own_part(path: str) -> None:
     with pytest.raises(ValueError, match="expected a path inside the folder"):
         Output(file=path)
+
+
+def test_results_are_not_written_through_a_link_nor_half_over_a_folder(tmp_path: Path, make: Callable[..., Path]) -> None:
+    out, elsewhere = make(tmp_path / "run"), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (out / "linked").symlink_to(elsewhere)
+    (out / "kept").mkdir()
+    before = sorted(p.name for p in out.iterdir())
+
+    def write(name: str) -> None:
+        with ResultFolder(out, overwrite=True) as folder:
+            (folder.path / "a.txt").touch()
+            (folder.path / name).parent.mkdir(exist_ok=True)
+            (folder.path / name).touch()
+
+    for name, told in (("linked/a.png", "linked: leads out of"), ("kept", "kept: is a folder")):
+        with pytest.raises(UserError, match=told):
+            write(name)
+        assert sorted(p.name for p in out.iterdir()) == before
+    assert not list(elsewhere.iterdir())

@@ -13,6 +13,7 @@ import torch
 
 from cmmulti.config import RunConfig, load_config
 from cmmulti.errors import UserError
+from cmmulti.inspection.runs import checkpoint_file
 from cmmulti.training import checkpoint, folder
 from cmmulti.training.callbacks.log_file import COLUMNS, LogFile, read
 from cmmulti.training.export import export
@@ -115,3 +116,9 @@ def test_weights_that_are_not_finite_are_not_exported(toy_config: Config, tmp_pa
     with pytest.raises(UserError, match=r"of half-life-0\.5 holds NaN or infinity"):
         export(run, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_with_keys_of_many_kinds_is_described(tmp_path: Path) -> None:
+    path = tmp_path / "step-00000003.ckpt"
+    torch.save({"format": 1, "step": 3, "model": {}, 5: 1, None: 2}, path)
+    assert checkpoint_file(path)["holds"] == ["5", "None", "model"]

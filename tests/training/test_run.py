@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from PIL import Image
 
 from cmmulti.config import RunConfig, read_yaml, resolve
 from cmmulti.errors import UserError
+from cmmulti.inspection import inspect
 from cmmulti.pipeline import Pipeline
-from cmmulti.training import checkpoint
+from cmmulti.training import checkpoint, folder
 from cmmulti.training.callbacks.log_file import BINS, COLUMNS, LogFile, read
 from cmmulti.training.data import collate
 from cmmulti.training.dry_run import dry_run
@@ -194,6 +196,15 @@ def test_the_card_says_on_which_terms_and_for_what(toy_config: Config, tmp_path:
     card = export(run, tmp_path / "mine").card
     assert yaml.safe_load(card.split("---")[1])["license"] == "other"
     assert "Licence: for the publisher to fill in. The weights derive from the data set toys" in card
+
+
+def test_a_name_that_is_no_text_is_remembered(toy_config: Config, tmp_path: Path) -> None:
+    run = Path(os.fsdecode(os.fsencode(tmp_path) + b"/run-\xff"))
+    train(toy_config("trainer.max_steps=4"), run, command=f"cmmulti train toy.yaml --out {run}")
+    assert folder.read_record(run).command.endswith("run-\udcff")
+    assert inspect(run / "run.json")["command"].endswith("run-\udcff")
+    export(run, tmp_path / "model")
+    assert "run-\\udcff`" in Pipeline.from_pretrained(tmp_path / "model").card
 
 
 def test_export_refuses_what_is_no_run(toy_config: Config, tmp_path: Path) -> None:

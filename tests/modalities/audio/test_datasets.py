@@ -170,6 +170,7 @@ def test_a_manifest_gives_paths_labels_and_splits(modality: AudioModality, folde
         ("path,split\na.wav,dev\n", "line 2"),
         ("path,split\ncat/a.wav,train\ncat/b.flac,test\ndog/c.ogg,\n", "line 4: no split, though line 2 has one"),
         ("path,split\ncat/a.wav,\ncat/b.flac,test\n", "line 2: no split, though line 3 has one"),
+        ("path,label\ncat/a.wav,a, b\n", r"line 2: expected 2 values, as many as columns"),
         ("path\ncat/a.wav\ncat/b.flac\ndog/../cat/a.wav\n", r"line 4: .*a\.wav is on line 2 already"),
     ],
 )

@@ -128,6 +128,17 @@ def test_a_flac_that_promises_more_than_memory_is_refused(tmp_path: Path) -> Non
         load(path)
 
 
+def test_a_flac_written_to_a_pipe_is_refused_with_the_reason(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    sf.write(path, 0.3 * np.sin(np.arange(4000) * 0.05), 8000)
+    raw = bytearray(path.read_bytes())
+    raw[21] &= 0xF0  # the number of samples and their MD5 sum, which are not known before the end
+    raw[22:42] = bytes(20)
+    path.write_bytes(raw)
+    with pytest.raises(UserError, match=r"a\.flac: its header does not say how long it is"):
+        load(path)
+
+
 def test_a_flac_whose_samples_were_changed_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.flac"
     sf.write(path, 0.3 * np.sin(np.arange(4000) * 0.05), 8000)

@@ -50,7 +50,7 @@ def test_damaged_files_end_in_one_line_or_in_a_clip(tmp_path: Path, name: str, s
     assert refused > CASES / 10
 
 
-@pytest.mark.parametrize("name", ["a.wav", "a.flac"])
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.aiff", "a.w64", "a.caf", "a.au"])
 def test_every_truncation_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     sf.write(path, 0.4 * np.sin(np.arange(3000) * 0.07), 8000)
@@ -59,6 +59,15 @@ def test_every_truncation_is_refused(tmp_path: Path, name: str) -> None:
         path.write_bytes(good[:length])
         with pytest.raises(UserError, match=name):
             load(path)
+
+
+def test_an_au_file_of_unknown_length_goes_on_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.au"
+    sf.write(path, 0.4 * np.sin(np.arange(3000) * 0.07), 8000)
+    raw = bytearray(path.read_bytes())
+    raw[8:12] = b"\xff\xff\xff\xff"
+    path.write_bytes(raw)
+    assert load(path).frames == 3000
 
 
 def test_every_flipped_bit_of_a_flac_is_noticed_or_harmless(tmp_path: Path) -> None:

@@ -232,6 +232,18 @@ def test_damaged_archives_are_told(tmp_path):
             ImageModality(ImageSettings(size=8)).dataset(folder_source(tmp_path / "x.zip"), "train")
 
 
+@pytest.mark.parametrize("packed", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_member_of_an_archive_is_told(tmp_path, packed):
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w", packed) as archive:
+        archive.writestr("a.png", bytes(range(256)) * 40)
+    damaged = bytearray(path.read_bytes())
+    damaged[60:66] = b"\xff\xa5\x5a\xff\x01\xee"
+    path.write_bytes(damaged)
+    with pytest.raises(UserError, match=r"x\.zip:a\.png: damaged in its archive"):
+        ImageModality(ImageSettings(size=8)).dataset(folder_source(path), "train")
+
+
 def test_one_bad_file_stops_or_is_named_and_skipped(tmp_path, caplog):
     write_pictures(tmp_path, [f"{i}.png" for i in range(10)])
     (tmp_path / "3.png").write_bytes(b"\x89PNG\r\n\x1a\n")

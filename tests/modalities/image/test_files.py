@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 
 from cmmulti.errors import UserError
 from modalities.image import files, png
@@ -81,6 +81,28 @@ def test_the_orientation_of_a_camera_is_applied(tmp_path):
     assert picture.size == (16, 8)
     assert picture.format == "JPEG"
     assert picture.array[0, -1, 0] < 10 < picture.array[-1, 0, 0]
+
+
+def test_the_orientation_is_applied_whatever_else_the_camera_wrote(tmp_path):
+    image = Image.fromarray(np.arange(8 * 16, dtype=np.uint8).reshape(8, 16))
+    exif = Image.Exif()
+    exif[0x0112], exif[0x0132] = 6, "2020"
+    image.save(tmp_path / "x.jpg", exif=exif, quality=100)
+    data = (tmp_path / "x.jpg").read_bytes()
+    at = data.index(b"\x01\x32\x00\x02")  # DateTime as a float in place of text, which no encoder writes again
+    (tmp_path / "x.jpg").write_bytes(data[: at + 2] + b"\x00\x0b\x00\x00\x00\x01" + data[at + 8 :])
+    assert files.load(tmp_path / "x.jpg").size == (16, 8)
+
+
+@pytest.mark.parametrize("orientation", [*range(10), 65535])
+def test_every_orientation_is_that_of_pillow(orientation):
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.arange(3 * 5 * 3, dtype=np.uint8).reshape(3, 5, 3) * 5).save(buffer, "JPEG", exif=exif)
+    with Image.open(buffer) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    assert np.array_equal(files.decode(buffer.getvalue(), "x").array, expected)
 
 
 def test_a_jpeg_is_saved_as_png_and_keeps_its_decoded_pixels(tmp_path):

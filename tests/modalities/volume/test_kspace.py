@@ -166,7 +166,12 @@ def test_damaged_files_end_in_user_errors(tmp_path, arrays):
     assert refused > 300
 
 
-@pytest.mark.parametrize("header", [b"{'descr': '<c8', (", b"{'descr': '<c8', [1]: 2}", b"\x00" * 20, b"{'descr': '<c8'"])
+NO_TYPE = b"{'descr': (), 'fortran_order': False, 'shape': (1,)}"
+
+
+@pytest.mark.parametrize(
+    "header", [b"{'descr': '<c8', (", b"{'descr': '<c8', [1]: 2}", b"\x00" * 20, b"{'descr': '<c8'", NO_TYPE]
+)
 def test_an_array_header_that_cannot_be_parsed_is_refused(tmp_path, header):
     for name in ("kspace.npz", "other.npz"):
         path = tmp_path / name

@@ -1,6 +1,7 @@
 """NIfTI: nothing lost, nothing believed that the file does not hold."""
 
 import gzip
+import os
 import struct
 from pathlib import Path
 
@@ -205,3 +206,10 @@ def test_a_slice_of_a_scan_is_saved_where_it_lies(tmp_path):
     source = nib.load(PACKAGED / "anatomical.nii").header
     for name in ("qform_code", "sform_code", "xyzt_units"):
         assert saved.header[name] == source[name]
+
+
+def test_a_pipe_is_refused_unopened(tmp_path):
+    os.mkfifo(tmp_path / "x.nii")
+    assert list(files.find(tmp_path)) == [tmp_path / "x.nii"]
+    with pytest.raises(UserError, match=r"x\.nii: a device or pipe; expected NIfTI"):
+        files.load(tmp_path / "x.nii")
