@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -13,13 +13,13 @@ from torch import Tensor
 from cmmulti.errors import UserError
 from cmmulti.modality import Assignment, Item, Task, TaskOptions
 from cmmulti.model import Model
-from cmmulti.noise import geometric
 from cmmulti.operators.affine import Affine
 from cmmulti.problems.base import Noised, Problem
 from cmmulti.problems.proximal_cg import ProximalCG
 from cmmulti.randomness import SampleRandomness
 from modalities.volume import representation
 from modalities.volume.item import Volume
+from modalities.volume.levels import Start
 from modalities.volume.measured_ct import MeasuredCT
 from modalities.volume.settings import VolumeSettings
 from modalities.volume.simulate_ct import simulate_sinogram
@@ -31,9 +31,9 @@ NOTE = "simulated from a reconstructed scan with a parallel beam, optimistic"
 ITERATIONS = 10
 """Of conjugate gradient at each step; projections are cheap beside the network."""
 
-START, START_OF_ONE, STOP = 0.1, 0.05, 0.01
-"""First noise level, model space, that of one step alone, and the last. Chosen on six validation slices, 32 and 64 views:
-four steps from 0.1 are 0.3 and 0.1 dB nearer than from 0.05, one step 0.1 dB nearer and 0.3 dB farther."""
+START = Start(several=0.1, alone=0.05, last=0.01)
+"""Chosen on six validation slices, 32 and 64 views: four steps from 0.1 are 0.3 and 0.1 dB nearer than from 0.05, one step
+0.1 dB nearer and 0.3 dB farther."""
 
 START_ITERATIONS = 60
 """Of total variation, for the image to start from."""
@@ -51,9 +51,7 @@ class CTOptions(TaskOptions):
         description="unattenuated photons per detector bin and view (simulation: no noise without it)",
     )
     noise_seed: int = Field(0, ge=0, lt=2**32, description="simulation: seed of the photon noise")
-    start_level: float | None = Field(
-        None, gt=0, description=f"first noise level, model space (default: {START}, of one step {START_OF_ONE})"
-    )
+    start_level: float | None = Field(None, gt=0, description=START.words)
     resample: bool = Field(False, description="let the model work on its own pixel size where the input's differs too much")
 
 
@@ -124,16 +122,12 @@ def _assignment(measured: MeasuredCT, item: Sinogram, truth: Volume | None, opti
 
     start = mu.to_model(stack.parts(measured.tv(iterations=START_ITERATIONS)), shape[1:], representation.AIR)
 
-    def levels(steps: int) -> Sequence[float]:
-        first = min(options.start_level or (START if steps > 1 else START_OF_ONE), model.sigma_max)
-        return geometric(steps, first, min(STOP, first / 2))
-
     return Assignment(
         shape=(len(measured.y), *shape),
         finish=finish,
         problem=problem,
         start=Noised(start.clamp(*settings.valid_range)),
-        levels=levels,
+        levels=START.levels(options.start_level, model.sigma_max),
         truth=truth,
         baselines={"fbp": baseline(measured.fbp), "tv": baseline(measured.tv)},
         measurement=None if truth is None else (lambda folder: save_sinogram(item, folder / "measurement.npz")),

@@ -12,13 +12,13 @@ from torch import Tensor
 from cmmulti.errors import UserError
 from cmmulti.modality import Assignment, Item, Task, TaskOptions
 from cmmulti.model import Model
-from cmmulti.noise import geometric
 from cmmulti.problems.base import Noised
 from cmmulti.problems.phase_tracking import PhaseTracking
 from cmmulti.randomness import SampleRandomness
 from modalities.volume import representation
 from modalities.volume.item import Volume
 from modalities.volume.kspace import KSpace, check_size, load_kspace, save_kspace
+from modalities.volume.levels import Start
 from modalities.volume.masks import MaskKind, cartesian_mask, default_calibration
 from modalities.volume.measured_mri import MeasuredMRI
 from modalities.volume.settings import VolumeSettings
@@ -31,9 +31,8 @@ SIMULATED_NOISE = 0.01
 START_ITERATIONS = 50
 """Of total variation, for the image to start from."""
 
-START, STOP = 0.04, 0.02
-"""First and last noise level of a reconstruction, model space: about the error of the image it starts from, and of the
-result."""
+START = Start(several=0.1, alone=0.04, last=0.02)
+"""About the error of the image it starts from, or twice that, and the error of the result."""
 
 
 class MRIOptions(TaskOptions):
@@ -58,7 +57,7 @@ class MRIOptions(TaskOptions):
         description="tracked: estimated again at each step; fixed: once, with total variation; centre: once, from the "
         "centre lines alone",
     )
-    start_level: float = Field(START, gt=0, description="first noise level, model space")
+    start_level: float | None = Field(None, gt=0, description=START.words)
     resample: bool = Field(False, description="let the model work on its own pixel size where the input's differs too much")
 
 
@@ -127,14 +126,13 @@ def _assignment(measured: MeasuredMRI, item: KSpace, truth: Volume | None, optio
         return lambda: stack.volume(make(), truth)
 
     start = affine.to_model(stack.parts(measured.tv(False, iterations=START_ITERATIONS)), shape[1:], representation.AIR)
-    first = min(options.start_level, model.sigma_max)
     found = f"noise level {measured.noise:.4g} per real component, scale and phase from the measurements alone"
     return Assignment(
         shape=(len(measured.y), *shape),
         finish=finish,
         problem=solver.problem(measured.noise, settings.valid_range, representation.AIR),
         start=Noised(start.clamp(*settings.valid_range)),
-        levels=lambda steps: geometric(steps, first, min(STOP, first / 2)),
+        levels=START.levels(options.start_level, model.sigma_max),
         truth=truth,
         baselines={
             "zero-filled": baseline(measured.zero_filled),
