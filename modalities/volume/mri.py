@@ -31,8 +31,9 @@ SIMULATED_NOISE = 0.01
 START_ITERATIONS = 50
 """Of total variation, for the image to start from."""
 
-START = Start(several=0.1, alone=0.04, last=0.02)
-"""About the error of the image it starts from, or twice that, and the error of the result."""
+START = Start(several=0.15, alone=0.04, last=0.02)
+"""Chosen on three validation heads with a denoiser: four steps from 0.15 come 0.20 (4x) and 0.04 dB (8x) nearer than from
+0.04, about the error of the image that they start from. One step has nothing after it to take that much noise away."""
 
 
 class MRIOptions(TaskOptions):
