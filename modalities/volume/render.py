@@ -56,13 +56,13 @@ def render(
 
     Args:
         panels: caption -> scan. reference: the panel that errors are taken against, which may be stored in another order
-            than the others. mark: (I, J, K) bool in the order of the others, outlined in yellow on panels of that shape;
-            the slices pass through its middle.
+            than the others; voxel belongs to voxel where the shapes agree. mark: (I, J, K) bool in the order of the
+            others, outlined in yellow on panels of that shape; the slices pass through its middle.
     """
     if not panels:
         return []
     like = next((v for name, v in panels.items() if name != reference), panels[next(iter(panels))])
-    panels = {name: reordered(v, like) if name == reference else v for name, v in panels.items()}
+    panels = {name: _laid_on(v, like) if name == reference else v for name, v in panels.items()}
     truth = panels[reference] if reference is not None else None
     small = truth is None and len(panels) >= GALLERY
     scaled = [truth] if truth is not None else list(panels.values())
@@ -72,6 +72,13 @@ def render(
     ]
     first = media[0]
     return [replace(first, caption=f"{first.caption}; radiological display: left is on the right"), *media[1:]]
+
+
+def _laid_on(reference: Volume, like: Volume) -> Volume:
+    """The reference in the stored order of ``like`` and, where the shapes agree, in its place: what has no place in the
+    world, or lies a part of a voxel off, would be cut elsewhere."""
+    laid = reordered(reference, like)
+    return replace(laid, affine=like.affine) if laid.shape == like.shape else laid
 
 
 def render_spread(mean: Volume, deviation: Volume, settings: VolumeSettings) -> list[Media]:

@@ -60,6 +60,19 @@ def test_a_reference_in_another_stored_order_is_laid_on_the_others():
         assert np.array_equal(pixels(a), pixels(b))
 
 
+@pytest.mark.parametrize("shift", [(-30.0, 55.0, -20.0), (-0.8, 0.0, 0.8)])
+def test_a_reference_is_shown_slice_by_slice_beside_the_others_wherever_it_lies(shift):
+    """Figures lay a reference on a measurement without a place, or one half a voxel off, by the order of storage."""
+    affine = np.diag([2.0, 2, 2, 1])
+    # Each voxel has a value of its own, so that a panel shows which slices it was cut from.
+    result = Volume(100 + np.arange(12 * 10 * 14, dtype=np.int16).reshape(12, 10, 14), affine, placed=False)
+    moved = affine.copy()
+    moved[:3, 3] = shift
+    media = render({"result": result, "truth": Volume(result.data, moved)}, MR, "truth")
+    shown, truth = (pixels(m) for m in media)
+    assert np.array_equal(shown[: len(truth)], truth)
+
+
 def test_padding_below_air_is_no_error_in_ct():
     settings = VolumeSettings(kind="ct", size=(16, 16))
     truth = Volume(np.full((16, 16, 1), -3024, np.int16), np.diag([2.0, 2, 2, 1]))
