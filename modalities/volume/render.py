@@ -67,11 +67,9 @@ def render(
     small = truth is None and len(panels) >= GALLERY
     scaled = [truth] if truth is not None else list(panels.values())
     view = _view(scaled[0], _window(scaled, settings), mark, small)
-    media: list[Media] = [
-        _picture(name, v, view, settings, None if name == reference else truth, mark) for name, v in panels.items()
-    ]
-    first = media[0]
-    return [replace(first, caption=f"{first.caption}; radiological display: left is on the right"), *media[1:]]
+    return _explained(
+        [_picture(name, v, view, settings, None if name == reference else truth, mark) for name, v in panels.items()]
+    )
 
 
 def _laid_on(reference: Volume, like: Volume) -> Volume:
@@ -84,13 +82,21 @@ def _laid_on(reference: Volume, like: Volume) -> Volume:
 def render_spread(mean: Volume, deviation: Volume, settings: VolumeSettings) -> list[Media]:
     """The mean of several answers, and their standard deviation on a scale of its own."""
     values = deviation.values()
-    some = values[values > 0]
-    limit = float(np.percentile(some, SPREAD_PERCENTILE)) if len(some) else 1.0
-    view = _view(deviation, (0.0, limit), None, False)
+    differ = values > 0
+    limit = float(np.percentile(values[differ], SPREAD_PERCENTILE)) if differ.any() else 1.0
+    # Answers to a hole differ in it alone, and nothing could be seen elsewhere.
+    view = _view(deviation, (0.0, limit), differ if differ.mean() < 0.5 else None, False)
+    shown = _picture("mean", mean, replace(view, window=_window([mean], settings)), settings, None, None)
     tiles = [_tile(deviation, values, plane, view, None, view.window, "inferno") for plane in view.planes]
     caption = f"spread: standard deviation of the answers · black 0, brightest {limit:.4g} {_unit(settings)} or more"
     alt = f"spread: {', '.join(view.planes)} slices of the standard deviation, radiological display"
-    return [*render({"mean": mean}, settings), Picture(_png(_arranged([tiles])), caption, alt)]
+    return _explained([shown, Picture(_png(_arranged([tiles])), caption, alt)])
+
+
+def _explained(media: Sequence[Picture]) -> list[Media]:
+    """The first picture's caption tells which side is left."""
+    first = media[0]
+    return [replace(first, caption=f"{first.caption}; radiological display: left is on the right"), *media[1:]]
 
 
 def _unit(settings: VolumeSettings) -> str:

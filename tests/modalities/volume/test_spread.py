@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cmmulti.pipeline import Pipeline, PipelineConfig
 from cmmulti.pipeline.folder import Piece
@@ -45,6 +47,17 @@ def test_both_are_shown_with_their_scales() -> None:
     assert media[0].caption.startswith("mean · black 0, white")
     limit = np.percentile(items["spread"].data, 99.5)
     assert f"black 0, brightest {limit:.4g} arbitrary units or more" in media[1].caption
+
+
+def test_the_spread_in_a_hole_is_shown_where_the_hole_is() -> None:
+    modality = VolumeModality(VolumeSettings(size=(12, 12), voxel_mm=(2.0, 2.0)))
+    values = np.full((3, 12, 12, 12), 100, np.float32)
+    values[:, 8:11, 8:11, 8:11] += np.arange(3, dtype=np.float32)[:, None, None, None]
+    _, media = modality.summary([Volume(v, np.diag([2.0, 2, 2, 1])) for v in values])
+    shown = np.asarray(Image.open(io.BytesIO(media[1].png)))
+    # The brightest of the scale, in each of the three planes.
+    bright = (shown[..., 0] > 240) & (shown[..., 1] > 240)
+    assert all(third.any() for third in np.array_split(bright, 3, axis=1))
 
 
 def test_several_answers_leave_both_in_the_folder_and_a_single_one_takes_them_away(tmp_path: Path) -> None:
