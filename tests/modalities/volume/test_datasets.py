@@ -10,9 +10,11 @@ import torch
 from cmmulti.errors import UserError
 from cmmulti.modality import DataSource
 from modalities.volume import archives
+from modalities.volume.item import Volume
 from modalities.volume.modality import VolumeModality
 from modalities.volume.settings import VolumeSettings
 from modalities.volume.splits import distinct, divide
+from modalities.volume.training import VolumeData, VolumeSet
 
 HEAD = VolumeModality(VolumeSettings(size=(16, 8), voxel_mm=(2, 2)))
 CHEST = VolumeModality(VolumeSettings(kind="ct", size=(16, 16), voxel_mm=(1.5, 1.5)))
@@ -182,6 +184,15 @@ def test_a_folder_of_scans(tmp_path):
     (tmp_path / bad).write_bytes(b"")
     with pytest.raises(UserError, match="empty"):
         HEAD.dataset(source("folder", tmp_path), "train")
+
+
+def test_slices_of_air_are_skipped_whatever_the_sign_of_the_stored_scale():
+    values = np.zeros((12, 10, 4), np.float32)
+    values[3:9, 3:7, 1:3] = 100
+    affine = np.diag([2.0, 2, 2, 1])
+    for stored in (Volume(values, affine), Volume(-values, affine, slope=-1.0)):
+        made = VolumeSet({"scan": stored}, VolumeSettings(size=(12, 10)), VolumeData())
+        assert made.names == ["scan, slice 1", "scan, slice 2"]
 
 
 def scans_at(root: Path, *names: str) -> None:
