@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,6 +13,8 @@ from PIL import Image
 from cmmulti.pipeline import Pipeline, PipelineConfig
 from cmmulti.pipeline.folder import Piece
 from cmmulti.report import read_results
+from modalities.volume import nifti
+from modalities.volume.files import load
 from modalities.volume.item import Volume
 from modalities.volume.modality import VolumeModality
 from modalities.volume.settings import VolumeSettings
@@ -38,6 +41,19 @@ def test_stored_integers_are_read_as_their_values() -> None:
     found = spread(stored)
     assert float(found["mean"].values()[0, 0, 0]) == 2 * 101 - 1024
     assert float(found["spread"].values()[0, 0, 0]) == pytest.approx(2 * 2**0.5)
+
+
+def test_the_spread_does_not_keep_the_window_that_a_scan_is_shown_in(tmp_path: Path) -> None:
+    """A viewer would show a few units in a window of a thousand: black."""
+    image = nib.Nifti1Image(np.full((3, 4, 5), 700, np.int16), np.diag([2.0, 2, 2, 1]))
+    image.header["cal_min"], image.header["cal_max"] = 100, 1000
+    image.to_filename(tmp_path / "scan.nii")
+    scan = load(tmp_path / "scan.nii")
+    found = spread([scan.with_values(scan.values() + i) for i in (0, 3)])
+    windows = {name: nifti.image(volume).header for name, volume in found.items()}
+    assert (windows["mean"]["cal_min"], windows["mean"]["cal_max"]) == (100, 1000)
+    assert (windows["spread"]["cal_min"], windows["spread"]["cal_max"]) == (0, 0)
+    assert scan.header["cal_max"] == 1000
 
 
 def test_both_are_shown_with_their_scales() -> None:
