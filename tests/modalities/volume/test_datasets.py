@@ -228,6 +228,18 @@ def test_a_bad_file_is_named_and_skipped_only_when_told_so(tmp_path, capsys):
         HEAD.dataset(data, "test")
 
 
+def test_a_scan_that_is_no_magnitude_is_a_bad_file_too(tmp_path, capsys):
+    scans_at(tmp_path / "train", *(f"{i}/a.nii.gz" for i in range(3)))
+    phase = np.random.default_rng(0).integers(-99, 99, (6, 15, 4), dtype=np.int16)
+    nib.Nifti1Image(phase, np.diag([2.0, 2, 2, 1])).to_filename(tmp_path / "train/1/a.nii.gz")
+    drawn = {"fractions": (0.0, 0.0)}
+    with pytest.raises(UserError, match=r"1/a.nii.gz: expected MR magnitudes"):
+        HEAD.dataset(source("folder", tmp_path, **drawn), "train")
+    skipping = source("folder", tmp_path, **drawn).model_copy(update={"on_bad_file": "skip"})
+    assert len(HEAD.dataset(skipping, "train").scans) == 2
+    assert "1/a.nii.gz: expected MR magnitudes" in capsys.readouterr().err
+
+
 def test_a_scan_of_other_voxels_is_refused_without_advice_that_training_cannot_take(tmp_path):
     for part in ("train", "val"):
         (tmp_path / part).mkdir()
