@@ -57,7 +57,8 @@ def render(
     Args:
         panels: caption -> scan. reference: the panel that errors are taken against, which may be stored in another order
             than the others; voxel belongs to voxel where the shapes agree. mark: (I, J, K) bool in the order of the
-            others, outlined in yellow on panels of that shape; the slices pass through its middle.
+            others, outlined in yellow on panels of that shape; the slices pass through its middle, or through what is
+            marked nearest to that.
     """
     if not panels:
         return []
@@ -117,7 +118,11 @@ def _view(volume: Volume, window: tuple[float, float], mark: Array | None, small
     planes = PLANES if flat is None else (_plane_across(volume, flat),)
     centre = (shape - 1) / 2
     if mark is not None and mark.shape == volume.shape and mark.any():
-        centre = np.argwhere(mark).mean(0)
+        places = np.argwhere(mark)
+        centre = places.mean(0)
+        if not mark[tuple(np.rint(centre).astype(int))]:
+            # Between two holes there is none to be seen.
+            centre = places[np.argmin((((places - centre) * volume.voxel_mm) ** 2).sum(1))]
     point = (volume.affine @ np.append(centre, 1))[:3]
     tallest = max(_size_mm(volume, plane)[0] for plane in planes)
     height = SMALL if small else TALL if len(planes) == 1 else MIDDLE

@@ -123,6 +123,14 @@ def test_the_hole_is_outlined():
     assert not (pixels(render({"x": volume}, MR)[0]) == (255, 208, 0)).all(-1).any()
 
 
+def test_of_two_holes_one_is_shown():
+    volume = Volume(np.full((12, 12, 12), 100, np.int16), np.diag([2.0, 2, 2, 1]))
+    mark = np.zeros(volume.shape, bool)
+    mark[1:4, 1:4, 1:4] = mark[8:11, 8:11, 8:11] = True
+    yellow = (pixels(render({"x": volume}, MR, mark=mark)[0]) == (255, 208, 0)).all(-1)
+    assert all(tile.any() for tile in np.array_split(yellow, 3, axis=1))
+
+
 def test_many_samples_are_small_and_empty_scans_are_drawn():
     volume = Volume(np.zeros((12, 12, 1), np.int16), np.diag([2.0, 2, 2, 1]))
     media = render({f"seed {i}": volume for i in range(6)}, MR)
