@@ -112,8 +112,7 @@ def resampling_matrix(old: int, new: int, kernel: Kernel = "cubic") -> Tensor:
     distance = (torch.arange(old, dtype=torch.float64) - centres[:, None]).abs() / stretch
     if kernel == "box":
         # The overlap of each old element with the new cell, so that ratios which are no integers keep the mean.
-        edge = 0.5 + 0.5 / stretch
-        weights = ((edge - distance) * stretch).clamp(0, 1)
+        weights = ((1 + ratio) / 2 - distance * stretch).clamp(0, min(ratio, 1.0))
     elif kernel == "linear":
         weights = (1 - distance).clamp_min(0)
     else:

@@ -208,6 +208,10 @@ class Pipeline(Conditioned):
         source = Path(source) if isinstance(source, str) else source
         assignment = job.prepare(self.modality, source, checked_options, self.model)
         truth = assignment.truth if reference is None else self._item(reference)
+        if reference is not None and assignment.baselines:
+            # A reference that does not fit is refused before anything is sampled; the first baseline is the simplest.
+            simplest = next(iter(assignment.baselines.values()))
+            self.modality.metrics(simplest(), truth, assignment.mark)
         walked = self._walked(assignment, steps, levels)
         seeds = list(range(seed, seed + samples))
         chosen = assignment.label if label is None else label

@@ -21,6 +21,7 @@ from modalities.volume import representation
 from modalities.volume.item import Volume
 from modalities.volume.levels import Start
 from modalities.volume.measured_ct import MeasuredCT
+from modalities.volume.resampling import AIR_HU
 from modalities.volume.settings import VolumeSettings
 from modalities.volume.simulate_ct import simulate_sinogram
 from modalities.volume.sinogram import PHOTONS, Sinogram, load_sinogram, save_sinogram
@@ -66,6 +67,11 @@ class CT(Task):
     def prepare(self, modality: Any, source: Path | Item, options: Any, model: Model) -> Assignment:
         settings: VolumeSettings = modality.settings
         name = str(source) if isinstance(source, Path) else "input"
+        if settings.kind == "ct" and settings.window[0] > AIR_HU:
+            raise UserError(
+                f"{name}: the model's window begins at {settings.window[0]:g} HU and has no number for the air that beams "
+                f"cross; expected a model whose window begins at {AIR_HU:g} HU or below"
+            )
         if isinstance(source, Path) and source.suffix.lower() == ".npz":
             source = load_sinogram(source)
         truth: Volume | None = None

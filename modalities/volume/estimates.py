@@ -24,12 +24,12 @@ def zero_filled(item: KSpace) -> Tensor:
     return Fourier(item.kspace.shape[1:]).adjoint(torch.from_numpy(item.kspace))
 
 
-def estimated_percentile(item: KSpace) -> float:
-    """The 99.5th percentile of the magnitude's non-zero voxels, to within a few per cent."""
+def estimated_percentile(item: KSpace, percentile: float = 99.5) -> float:
+    """That percentile of the magnitude's non-zero voxels, the 99.5th to within a few per cent."""
     magnitude = zero_filled(item).abs().numpy()
     # Voxels below a tenth of the tissue's level are air, noise or aliasing: how much of them there is says nothing.
     foreground = magnitude[magnitude > 0.1 * np.percentile(magnitude, 99)]
-    return _ratio(SCALE_RATIO, item) * float(np.percentile(foreground, 99.5))
+    return _ratio(SCALE_RATIO, item) * float(np.percentile(foreground, percentile))
 
 
 def reference_level(item: KSpace) -> float:

@@ -40,7 +40,7 @@ def load_mask(path: Path, volume: Volume) -> Array:
     mask = load(path)
     if mask.shape != volume.shape:
         raise UserError(f"{path}: mask of {mask.shape} voxels; expected the volume's {volume.shape}")
-    # Affines are stored as float32 and rounded differently by each tool; a hundredth of a voxel is the same grid.
+    # Affines are stored as float32 and rounded differently by each tool; a twentieth of a voxel is the same grid.
     apart = apart_mm(mask.affine, volume.affine, volume.shape)
     if apart > 0.05 * volume.voxel_mm.min():
         raise UserError(f"{path}: the mask lies {apart:.3g} mm off the volume's grid; expected the same affine")

@@ -10,7 +10,7 @@ from cmmulti.errors import UserError
 from cmmulti.modality import Split
 from modalities.volume import files
 from modalities.volume.item import Volume
-from modalities.volume.representation import check_kind, check_spacing
+from modalities.volume.representation import check_kind, check_spacing, intensity
 from modalities.volume.settings import VolumeSettings
 from modalities.volume.splits import divide
 
@@ -30,8 +30,8 @@ def folder_scans(
     stay together.
 
     Raises:
-        UserError: nothing there, or a scan that cannot be read or is of another kind or spacing than the model's;
-            with ``skip`` such a scan is named on standard error and left out.
+        UserError: nothing there, or a scan that cannot be read, is of another kind or spacing than the model's, or holds
+            no magnitudes; with ``skip`` such a scan is named on standard error and left out.
     """
     given = [part for part in ("val", "test") if (root / part).is_dir()]
     if split in given:
@@ -53,6 +53,7 @@ def folder_scans(
             volume = files.load(path)
             check_kind(volume, settings)
             check_spacing(volume, settings, advice="resample it first, or change modality.voxel_mm")
+            intensity(volume.values(), settings, str(path))
         except UserError as error:
             if on_bad_file == "error":
                 raise

@@ -8,15 +8,15 @@ import scipy
 from modalities.volume.item import Array, Volume
 
 
-def harmonic(volume: Volume, hidden: Array) -> Volume:
+def harmonic(volume: Volume, hidden: Array, floor: float = -np.inf) -> Volume:
     """The scan with every hidden voxel at the mean of its six neighbours, weighted by 1 / mm^2; the scan's border is free.
 
     Args:
-        hidden: (I, J, K) bool, not all true.
+        hidden: (I, J, K) bool, not all true. floor: known voxels below it count as it.
     """
     number = np.full(volume.shape, -1)
     number[hidden] = np.arange(int(hidden.sum()))
-    values = volume.values().astype(np.float64)
+    values = np.maximum(volume.values().astype(np.float64), floor)
     diagonal, right = np.zeros(int(hidden.sum())), np.zeros(int(hidden.sum()))
     pairs: list[tuple[Array, Array, float]] = []
     for axis, weight in enumerate(1 / volume.voxel_mm**2):

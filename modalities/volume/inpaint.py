@@ -26,7 +26,7 @@ from modalities.volume import representation
 from modalities.volume.files import load, load_mask
 from modalities.volume.harmonic import harmonic
 from modalities.volume.item import Array, Volume
-from modalities.volume.resampling import Resampling
+from modalities.volume.resampling import AIR_HU, Resampling
 from modalities.volume.settings import VolumeSettings
 
 START, STOP = 0.6, 0.3
@@ -92,7 +92,9 @@ class Inpaint(Task):
         # Hidden values are replaced before anything looks at them.
         values = representation.to_parts(np.where(known, np.clip(grid.values(), low, high), 0), grid, settings)
         shape = (1, *representation.model_size(affine.size, settings))
-        smooth = representation.to_parts(np.clip(harmonic(grid, ~known).values(), low, high), grid, settings)
+        # CT: padding below air has no meaning.
+        floor = AIR_HU if settings.kind == "ct" else -np.inf
+        smooth = representation.to_parts(np.clip(harmonic(grid, ~known, floor).values(), low, high), grid, settings)
         start = affine.to_model(smooth[chosen].float(), shape[1:], representation.AIR)
         first = min(options.start_level, model.sigma_max)
         seen, values = seen[chosen], values[chosen].float()
@@ -114,7 +116,10 @@ class Inpaint(Task):
             levels=lambda steps: geometric(steps, first, min(STOP, first / 4)),
             panels={"input": volume},
             mark=hidden,
-            baselines={"mean": lambda: with_mean(volume, hidden), "smooth": lambda: harmonic(volume, hidden)},
+            baselines={
+                "mean": lambda: with_mean(volume, hidden, floor),
+                "smooth": lambda: harmonic(volume, hidden, floor),
+            },
             notes=(*volume.notes, *notes),
         )
 
@@ -160,9 +165,10 @@ class _Pasted:
         return self.back(whole)
 
 
-def with_mean(volume: Volume, hidden: Array) -> Volume:
-    """The scan with the mean of its known voxels, air included, in every hidden one."""
-    return volume.with_replaced(hidden, np.full(volume.shape, volume.values()[~hidden].mean(dtype=np.float64)))
+def with_mean(volume: Volume, hidden: Array, floor: float = -np.inf) -> Volume:
+    """The scan with the mean of its known voxels, air included, in every hidden one; those below ``floor`` count as it."""
+    known = np.maximum(volume.values()[~hidden], floor)
+    return volume.with_replaced(hidden, np.full(volume.shape, known.mean(dtype=np.float64)))
 
 
 def around(hidden: Array, size: Array) -> tuple[slice, ...]:

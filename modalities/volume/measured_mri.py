@@ -41,7 +41,8 @@ class MeasuredMRI:
         stack: its geometry. y: complex64 (parts, 1, rows, kx): all of ky is measured, so that its transform is undone once
             and the columns' alone is left, at a third of the time. acquisition: complex images -> y.
         phase: float32 (parts, 1, ky, kx). window: (ky, kx), weights of the frequencies that a smooth phase is made of.
-        percentile: MR percentile of the magnitude. noise: per real component. acceleration: of the mask in fact.
+        percentile: the 99.5th of the magnitude, the unit of total variation. scale: the model's own, at 1 in model space.
+        noise: per real component. acceleration: of the mask in fact.
     """
 
     stack: Stack
@@ -50,6 +51,7 @@ class MeasuredMRI:
     phase: Tensor
     window: Tensor
     percentile: float
+    scale: float
     noise: float
     acceleration: float
 
@@ -77,6 +79,7 @@ class MeasuredMRI:
             estimates.centre_phase(item)[stack.slices],
             phase_window(item),
             estimates.estimated_percentile(item),
+            estimates.estimated_percentile(item, settings.percentile),
             noise,
             kx / int(item.mask.sum()),
         )

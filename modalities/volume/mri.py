@@ -108,7 +108,7 @@ def simulated(volume: Volume, settings: VolumeSettings, options: MRIOptions) -> 
 def _assignment(measured: MeasuredMRI, item: KSpace, truth: Volume | None, options: MRIOptions, model: Model) -> Assignment:
     stack, settings = measured.stack, measured.stack.settings
     size = stack.arrangement.domain[1:]
-    affine = representation.placed(size, measured.percentile / 2, measured.percentile / 2, settings)
+    affine = representation.placed(size, measured.scale / 2, measured.scale / 2, settings)
     shape = (1, *representation.model_size(size, settings))
     solver = PhaseTracking(
         acquisition=measured.acquisition,

@@ -56,34 +56,48 @@ def render(
 
     Args:
         panels: caption -> scan. reference: the panel that errors are taken against, which may be stored in another order
-            than the others. mark: (I, J, K) bool in the order of the others, outlined in yellow on panels of that shape;
-            the slices pass through its middle.
+            than the others; voxel belongs to voxel where the shapes agree. mark: (I, J, K) bool in the order of the
+            others, outlined in yellow on panels of that shape; the slices pass through its middle, or through what is
+            marked nearest to that.
     """
     if not panels:
         return []
     like = next((v for name, v in panels.items() if name != reference), panels[next(iter(panels))])
-    panels = {name: reordered(v, like) if name == reference else v for name, v in panels.items()}
+    panels = {name: _laid_on(v, like) if name == reference else v for name, v in panels.items()}
     truth = panels[reference] if reference is not None else None
     small = truth is None and len(panels) >= GALLERY
     scaled = [truth] if truth is not None else list(panels.values())
     view = _view(scaled[0], _window(scaled, settings), mark, small)
-    media: list[Media] = [
-        _picture(name, v, view, settings, None if name == reference else truth, mark) for name, v in panels.items()
-    ]
-    first = media[0]
-    return [replace(first, caption=f"{first.caption}; radiological display: left is on the right"), *media[1:]]
+    return _explained(
+        [_picture(name, v, view, settings, None if name == reference else truth, mark) for name, v in panels.items()]
+    )
+
+
+def _laid_on(reference: Volume, like: Volume) -> Volume:
+    """The reference in the stored order of ``like`` and, where the shapes agree, in its place: what has no place in the
+    world, or lies a part of a voxel off, would be cut elsewhere."""
+    laid = reordered(reference, like)
+    return replace(laid, affine=like.affine) if laid.shape == like.shape else laid
 
 
 def render_spread(mean: Volume, deviation: Volume, settings: VolumeSettings) -> list[Media]:
     """The mean of several answers, and their standard deviation on a scale of its own."""
     values = deviation.values()
-    some = values[values > 0]
-    limit = float(np.percentile(some, SPREAD_PERCENTILE)) if len(some) else 1.0
-    view = _view(deviation, (0.0, limit), None, False)
+    differ = values > 0
+    limit = float(np.percentile(values[differ], SPREAD_PERCENTILE)) if differ.any() else 1.0
+    # Answers to a hole differ in it alone, and nothing could be seen elsewhere.
+    view = _view(deviation, (0.0, limit), differ if differ.mean() < 0.5 else None, False)
+    shown = _picture("mean", mean, replace(view, window=_window([mean], settings)), settings, None, None)
     tiles = [_tile(deviation, values, plane, view, None, view.window, "inferno") for plane in view.planes]
     caption = f"spread: standard deviation of the answers · black 0, brightest {limit:.4g} {_unit(settings)} or more"
     alt = f"spread: {', '.join(view.planes)} slices of the standard deviation, radiological display"
-    return [*render({"mean": mean}, settings), Picture(_png(_arranged([tiles])), caption, alt)]
+    return _explained([shown, Picture(_png(_arranged([tiles])), caption, alt)])
+
+
+def _explained(media: Sequence[Picture]) -> list[Media]:
+    """The first picture's caption tells which side is left."""
+    first = media[0]
+    return [replace(first, caption=f"{first.caption}; radiological display: left is on the right"), *media[1:]]
 
 
 def _unit(settings: VolumeSettings) -> str:
@@ -104,7 +118,11 @@ def _view(volume: Volume, window: tuple[float, float], mark: Array | None, small
     planes = PLANES if flat is None else (_plane_across(volume, flat),)
     centre = (shape - 1) / 2
     if mark is not None and mark.shape == volume.shape and mark.any():
-        centre = np.argwhere(mark).mean(0)
+        places = np.argwhere(mark)
+        centre = places.mean(0)
+        if not mark[tuple(np.rint(centre).astype(int))]:
+            # Between two holes there is none to be seen.
+            centre = places[np.argmin((((places - centre) * volume.voxel_mm) ** 2).sum(1))]
     point = (volume.affine @ np.append(centre, 1))[:3]
     tallest = max(_size_mm(volume, plane)[0] for plane in planes)
     height = SMALL if small else TALL if len(planes) == 1 else MIDDLE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,8 +19,14 @@ def spread(answers: Sequence[Volume]) -> dict[str, Volume]:
     squares = np.zeros_like(mean)
     for count, answer in enumerate(answers, 1):
         values = answer.values().astype(np.float64)
-        apart = values - mean
-        mean += apart / count
-        squares += apart * (values - mean)
+        step = values - mean
+        mean += step / count
+        squares += step * (values - mean)
     deviation = np.sqrt(squares / (len(answers) - 1))
-    return {"mean": answers[0].with_values(mean), "spread": answers[0].with_values(deviation)}
+    apart = answers[0].with_values(deviation)
+    if apart.header is not None:
+        # The window that viewers take for the scan's own values would leave the deviation black.
+        header = apart.header.copy()
+        header["cal_min"] = header["cal_max"] = 0
+        apart = replace(apart, header=header)
+    return {"mean": answers[0].with_values(mean), "spread": apart}

@@ -126,7 +126,9 @@ class VolumeSet(TrainingSet):
             return [0]
         factor, shift = self._scale[scan]
         threshold = ((-0.8 if self.settings.kind == "mr" else -0.5) - shift) / factor
-        return np.flatnonzero((self._ordered[scan] > threshold).mean((1, 2)) > self.options.content).tolist()
+        stored = self._ordered[scan]
+        shows = stored > threshold if factor > 0 else stored < threshold
+        return np.flatnonzero(shows.mean((1, 2)) > self.options.content).tolist()
 
     def _augmented(self, x: Tensor, generator: Generator) -> Tensor:
         options = self.options

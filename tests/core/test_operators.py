@@ -89,6 +89,14 @@ def test_block_mean_is_average_pooling_and_box_resampling():
     assert ragged.tolist() == [[[1.0, 3.5]]]
 
 
+@pytest.mark.parametrize(("old", "new"), [(9, 4), (4, 4), (3, 5), (4, 7), (3, 6)])
+def test_box_resampling_takes_the_mean_over_each_new_cell(old, new):
+    """Cut into parts that fit both grids, each new element is the mean of its parts; so the mean of all is kept, too."""
+    x = torch.randn(2, 1, old, dtype=torch.float64)
+    want = x.repeat_interleave(new, -1).unflatten(-1, (new, old)).mean(-1)
+    torch.testing.assert_close(Resample((1, old), (new,), "box")(x), want, rtol=0, atol=1e-12)
+
+
 def test_constants_stay_constant():
     one = torch.ones(1, *D, dtype=torch.float64)
     for operator in (BlockMean(D, 2), Resample(D, (3, 4)), Resample(D, (11, 4), "box"), Resample(D, (3, 11), "linear")):

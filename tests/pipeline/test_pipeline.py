@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +10,8 @@ from cmmulti.errors import UserError
 from cmmulti.model import Role
 from cmmulti.pipeline import Pipeline
 from cmmulti.randomness import SampleRandomness
+from cmmulti.samplers.base import StepInfo
+from modalities.image.picture import Picture
 
 
 def test_noise_of_a_sample_depends_on_its_seed_only() -> None:
@@ -112,3 +115,11 @@ def test_labels_fit_the_seeds(pipe: Pipeline, labels: list[int | None], message:
         pipe.generate([0, 1], [80.0], labels)
     with pytest.raises(UserError, match="batch: expected at least 1, got 0"):
         pipe.generate([0, 1], [80.0], batch=0)
+
+
+def test_a_reference_that_does_not_fit_is_refused_before_anything_is_sampled(pipe: Pipeline) -> None:
+    grey, wide = (Picture(np.full((8, n, 1), 100, np.uint8)) for n in (8, 9))
+    evaluated: list[StepInfo] = []
+    with pytest.raises(UserError, match=r"a reference of 9 x 8 pixels; expected the result's 8 x 8"):
+        pipe.edit(grey, "denoise", {"sigma": 20}, reference=wide, callback=evaluated.append)
+    assert not evaluated

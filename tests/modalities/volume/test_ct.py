@@ -221,6 +221,17 @@ def test_what_cannot_be_done_is_refused(modality, model, source, options, words)
         prepared(modality, model, source, **options)
 
 
+def test_a_window_without_air_is_refused(model):
+    """Beams cross the air around the body; a model whose darkest number is fat would answer far from the measurements."""
+    for low, accepted in ((-160.0, False), (-1000.0, True), (-1024.0, True)):
+        narrow = VolumeModality(VolumeSettings(kind="ct", size=(40, 48), voxel_mm=(2.0, 2.0), window=(low, 240.0)))
+        if accepted:
+            prepared(narrow, model, body(), simulate=True, views=6)
+            continue
+        with pytest.raises(UserError, match=r"^input: .* begins at -160 HU .* expected .* -1000 HU or below"):
+            prepared(narrow, model, body(), simulate=True, views=6)
+
+
 def smooth(shape, mm, affine_like=AFFINE):
     """A body without detail below a few mm, on any pixel size, with padding of -3024 HU in the corners."""
     affine = affine_like.copy()

@@ -10,9 +10,11 @@ import torch
 from cmmulti.errors import UserError
 from cmmulti.modality import DataSource
 from modalities.volume import archives
+from modalities.volume.item import Volume
 from modalities.volume.modality import VolumeModality
 from modalities.volume.settings import VolumeSettings
 from modalities.volume.splits import distinct, divide
+from modalities.volume.training import VolumeData, VolumeSet
 
 HEAD = VolumeModality(VolumeSettings(size=(16, 8), voxel_mm=(2, 2)))
 CHEST = VolumeModality(VolumeSettings(kind="ct", size=(16, 16), voxel_mm=(1.5, 1.5)))
@@ -184,6 +186,15 @@ def test_a_folder_of_scans(tmp_path):
         HEAD.dataset(source("folder", tmp_path), "train")
 
 
+def test_slices_of_air_are_skipped_whatever_the_sign_of_the_stored_scale():
+    values = np.zeros((12, 10, 4), np.float32)
+    values[3:9, 3:7, 1:3] = 100
+    affine = np.diag([2.0, 2, 2, 1])
+    for stored in (Volume(values, affine), Volume(-values, affine, slope=-1.0)):
+        made = VolumeSet({"scan": stored}, VolumeSettings(size=(12, 10)), VolumeData())
+        assert made.names == ["scan, slice 1", "scan, slice 2"]
+
+
 def scans_at(root: Path, *names: str) -> None:
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -215,6 +226,18 @@ def test_a_bad_file_is_named_and_skipped_only_when_told_so(tmp_path, capsys):
     assert "bad.nii" in capsys.readouterr().err
     with pytest.raises(UserError, match="none"):
         HEAD.dataset(data, "test")
+
+
+def test_a_scan_that_is_no_magnitude_is_a_bad_file_too(tmp_path, capsys):
+    scans_at(tmp_path / "train", *(f"{i}/a.nii.gz" for i in range(3)))
+    phase = np.random.default_rng(0).integers(-99, 99, (6, 15, 4), dtype=np.int16)
+    nib.Nifti1Image(phase, np.diag([2.0, 2, 2, 1])).to_filename(tmp_path / "train/1/a.nii.gz")
+    drawn = {"fractions": (0.0, 0.0)}
+    with pytest.raises(UserError, match=r"1/a.nii.gz: expected MR magnitudes"):
+        HEAD.dataset(source("folder", tmp_path, **drawn), "train")
+    skipping = source("folder", tmp_path, **drawn).model_copy(update={"on_bad_file": "skip"})
+    assert len(HEAD.dataset(skipping, "train").scans) == 2
+    assert "1/a.nii.gz: expected MR magnitudes" in capsys.readouterr().err
 
 
 def test_a_scan_of_other_voxels_is_refused_without_advice_that_training_cannot_take(tmp_path):

@@ -213,6 +213,22 @@ def test_the_mean_baseline_does_not_look_into_the_hole():
     np.testing.assert_array_equal(filled.data[~hidden], data[~hidden])
 
 
+def test_padding_of_ct_beside_a_hole_is_air():
+    """A scanner's -3024 around the picture is no tissue darker than air: neither start nor baselines see it."""
+    modality = VolumeModality(VolumeSettings(kind="ct", size=(16, 16)))
+    model = Model(Smooth(2), parameterization("edm", sigma_data=0.5), "teacher")
+    found = []
+    for outside in (-1000, -3024):
+        data = np.full((12, 12, 2), outside, np.int16)
+        data[6:] = 40
+        scan, options = Volume(data, np.diag([2.0, 2, 2, 1])), InpaintOptions(box=(4, 4, -1, 18, 18, 1))
+        assignment = modality.task("inpaint", "edit").prepare(modality, scan, options, model)
+        filled = [make().values()[assignment.mark] for make in assignment.baselines.values()]
+        found.append((assignment.start.clean.numpy(), *filled))
+    for air, padding in zip(*found, strict=True):
+        np.testing.assert_array_equal(air, padding)
+
+
 def test_figures_of_a_hole_look_at_the_hole_alone():
     result, hidden = fill(SLICES, ANATOMICAL, box=BOX)
     truth, modality = files.load(ANATOMICAL), VolumeModality(SLICES)

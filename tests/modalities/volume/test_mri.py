@@ -181,6 +181,15 @@ def test_scale_comes_within_ten_per_cent():
     assert estimates.estimated_percentile(simulated_kspace(4)) == pytest.approx(want, rel=0.2)
 
 
+@pytest.mark.parametrize("percentile", [70.0, 99.5])
+def test_the_models_own_percentile_is_its_scale(model, percentile):
+    """Of ``head``, a fifth of the tissue is brighter than the rest: the 70th percentile is 3/5 of the largest value."""
+    modality = VolumeModality(VolumeSettings(size=(44, 40), voxel_mm=(2.0, 2.0), percentile=percentile))
+    truth = head()
+    start = prepared(modality, model, truth, simulate=True, acceleration=1, noise=0).start.clean
+    assert float((start - modality.encode(truth)).abs().mean()) < 0.05
+
+
 def test_centre_phase_follows_the_true_one():
     item = simulated_kspace(2)
     true = torch.from_numpy(smooth_phase((2, 36, 40), 0)).float()

@@ -60,6 +60,19 @@ def test_a_reference_in_another_stored_order_is_laid_on_the_others():
         assert np.array_equal(pixels(a), pixels(b))
 
 
+@pytest.mark.parametrize("shift", [(-30.0, 55.0, -20.0), (-0.8, 0.0, 0.8)])
+def test_a_reference_is_shown_slice_by_slice_beside_the_others_wherever_it_lies(shift):
+    """Figures lay a reference on a measurement without a place, or one half a voxel off, by the order of storage."""
+    affine = np.diag([2.0, 2, 2, 1])
+    # Each voxel has a value of its own, so that a panel shows which slices it was cut from.
+    result = Volume(100 + np.arange(12 * 10 * 14, dtype=np.int16).reshape(12, 10, 14), affine, placed=False)
+    moved = affine.copy()
+    moved[:3, 3] = shift
+    media = render({"result": result, "truth": Volume(result.data, moved)}, MR, "truth")
+    shown, truth = (pixels(m) for m in media)
+    assert np.array_equal(shown[: len(truth)], truth)
+
+
 def test_padding_below_air_is_no_error_in_ct():
     settings = VolumeSettings(kind="ct", size=(16, 16))
     truth = Volume(np.full((16, 16, 1), -3024, np.int16), np.diag([2.0, 2, 2, 1]))
@@ -108,6 +121,14 @@ def test_the_hole_is_outlined():
     assert yellow.any()
     assert not yellow[MARGIN + TALL // 2, MARGIN + TALL // 2]
     assert not (pixels(render({"x": volume}, MR)[0]) == (255, 208, 0)).all(-1).any()
+
+
+def test_of_two_holes_one_is_shown():
+    volume = Volume(np.full((12, 12, 12), 100, np.int16), np.diag([2.0, 2, 2, 1]))
+    mark = np.zeros(volume.shape, bool)
+    mark[1:4, 1:4, 1:4] = mark[8:11, 8:11, 8:11] = True
+    yellow = (pixels(render({"x": volume}, MR, mark=mark)[0]) == (255, 208, 0)).all(-1)
+    assert all(tile.any() for tile in np.array_split(yellow, 3, axis=1))
 
 
 def test_many_samples_are_small_and_empty_scans_are_drawn():

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from cmmulti.pipeline import Pipeline, PipelineConfig
 from cmmulti.pipeline.folder import Piece
 from cmmulti.report import read_results
+from modalities.volume import nifti
+from modalities.volume.files import load
 from modalities.volume.item import Volume
 from modalities.volume.modality import VolumeModality
 from modalities.volume.settings import VolumeSettings
@@ -38,6 +43,19 @@ def test_stored_integers_are_read_as_their_values() -> None:
     assert float(found["spread"].values()[0, 0, 0]) == pytest.approx(2 * 2**0.5)
 
 
+def test_the_spread_does_not_keep_the_window_that_a_scan_is_shown_in(tmp_path: Path) -> None:
+    """A viewer would show a few units in a window of a thousand: black."""
+    image = nib.Nifti1Image(np.full((3, 4, 5), 700, np.int16), np.diag([2.0, 2, 2, 1]))
+    image.header["cal_min"], image.header["cal_max"] = 100, 1000
+    image.to_filename(tmp_path / "scan.nii")
+    scan = load(tmp_path / "scan.nii")
+    found = spread([scan.with_values(scan.values() + i) for i in (0, 3)])
+    windows = {name: nifti.image(volume).header for name, volume in found.items()}
+    assert (windows["mean"]["cal_min"], windows["mean"]["cal_max"]) == (100, 1000)
+    assert (windows["spread"]["cal_min"], windows["spread"]["cal_max"]) == (0, 0)
+    assert scan.header["cal_max"] == 1000
+
+
 def test_both_are_shown_with_their_scales() -> None:
     modality = VolumeModality(VolumeSettings(size=(6, 5), voxel_mm=(2.0, 1.0)))
     items, media = modality.summary(answers(3)[1])
@@ -45,6 +63,17 @@ def test_both_are_shown_with_their_scales() -> None:
     assert media[0].caption.startswith("mean · black 0, white")
     limit = np.percentile(items["spread"].data, 99.5)
     assert f"black 0, brightest {limit:.4g} arbitrary units or more" in media[1].caption
+
+
+def test_the_spread_in_a_hole_is_shown_where_the_hole_is() -> None:
+    modality = VolumeModality(VolumeSettings(size=(12, 12), voxel_mm=(2.0, 2.0)))
+    values = np.full((3, 12, 12, 12), 100, np.float32)
+    values[:, 8:11, 8:11, 8:11] += np.arange(3, dtype=np.float32)[:, None, None, None]
+    _, media = modality.summary([Volume(v, np.diag([2.0, 2, 2, 1])) for v in values])
+    shown = np.asarray(Image.open(io.BytesIO(media[1].png)))
+    # The brightest of the scale, in each of the three planes.
+    bright = (shown[..., 0] > 240) & (shown[..., 1] > 240)
+    assert all(third.any() for third in np.array_split(bright, 3, axis=1))
 
 
 def test_several_answers_leave_both_in_the_folder_and_a_single_one_takes_them_away(tmp_path: Path) -> None:
