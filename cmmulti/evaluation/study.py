@@ -139,7 +139,13 @@ def _same_classes(source: DataSource, found: Sequence[str], classes: Sequence[st
 
 
 def training_tensors(part: TrainingSet) -> RealSet:
-    """The train part as classifier and search for copies see it: several draws of each where there are few items."""
+    """The train part as classifier and search for copies see it: several draws of each where there are few items.
+
+    Raises:
+        UserError: it holds nothing.
+    """
+    if not len(part):
+        raise UserError("data: the train part holds nothing; expected items that are in no other part")
     taken = min(len(part), LARGEST_TRAIN)
     return draw(part, REAL_SEED, taken, max(1, AUGMENTED_TRAIN // taken))
 
