@@ -71,6 +71,15 @@ def test_a_joint_config_is_refused(cmmulti: Run, tmp_path: Path) -> None:
     assert "a classifier is of one modality" in told.err
 
 
+def test_data_that_hold_nothing_back_leave_the_accuracy_open(cmmulti: Run, tmp_path: Path) -> None:
+    data = two_classes(tmp_path / "pictures")
+    told = cmmulti("classifier", CONFIG, *data, "--set", "data.options={val: 0}", "--out", tmp_path / "x", "--steps", 2)
+    assert told.code == 0, told.err
+    assert "held-out" not in told.out
+    about = json.loads((tmp_path / "x" / "classifier.json").read_text())
+    assert (about["accuracy"], about["heldout"]) == (None, 0)
+
+
 def test_a_train_part_that_holds_nothing_is_refused(cmmulti: Run, tmp_path: Path) -> None:
     data = two_classes(tmp_path / "pictures" / "test")
     shutil.copytree(tmp_path / "pictures" / "test", tmp_path / "pictures" / "train")  # whose every picture is held out
