@@ -79,8 +79,9 @@ class JointConfig(Section):
 class OptimizerConfig(Section):
     """``optimizer:`` null is the method's recommendation.
 
-    ``warmup_steps``: linear rise from 0. ``decay``: of the rate after the fraction ``decay_start`` of the budget:
-    ``linear`` or ``cosine`` down to 0 at the end, ``inverse-sqrt`` as 1 / sqrt(step / (decay_start * max_steps)).
+    ``warmup_steps``: linear rise from 0. ``decay``: of the rate after the fraction ``decay_start`` of the budget, or after
+    the warm-up where that ends later: ``linear`` or ``cosine`` down to 0 at the end, ``inverse-sqrt`` as
+    1 / sqrt(step / step where it begins).
     ``implementation``: of the update: ``foreach`` takes many weights per kernel, ``fused`` one kernel (not radam), ``loop``
     one weight at a time.
     """
