@@ -316,3 +316,8 @@ def test_a_row_that_a_killed_run_cut_within_its_last_number_is_passed_over(toy_c
         path.write_text("\n".join([head, first, last[:-cut]]))
         assert [row["step"] for row in read(path)] == [3], cut
         assert inspect(run)["log"] == dict(zip(COLUMNS, first.split(","), strict=True)), cut
+
+
+def test_no_number_of_steps_makes_no_preview(toy_config: Config, tmp_path: Path) -> None:
+    train(toy_config("trainer.max_steps=1", "preview.steps=[]"), tmp_path / "run")
+    assert not (tmp_path / "run" / "previews").exists()
