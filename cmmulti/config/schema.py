@@ -79,8 +79,9 @@ class JointConfig(Section):
 class OptimizerConfig(Section):
     """``optimizer:`` null is the method's recommendation.
 
-    ``warmup_steps``: linear rise from 0. ``decay``: of the rate after the fraction ``decay_start`` of the budget:
-    ``linear`` or ``cosine`` down to 0 at the end, ``inverse-sqrt`` as 1 / sqrt(step / (decay_start * max_steps)).
+    ``warmup_steps``: linear rise from 0. ``decay``: of the rate after the fraction ``decay_start`` of the budget, or after
+    the warm-up where that ends later: ``linear`` or ``cosine`` down to 0 at the end, ``inverse-sqrt`` as
+    1 / sqrt(step / step where it begins).
     ``implementation``: of the update: ``foreach`` takes many weights per kernel, ``fused`` one kernel (not radam), ``loop``
     one weight at a time.
     """
@@ -106,6 +107,9 @@ class OptimizerConfig(Section):
 
 LOWEST = 0.002
 """The end of the grids of levels that methods train on (arXiv 2303.01469, appendix C), which ``sigma_max`` lies above."""
+
+SIGMA_LIMIT = 1_000_000.0
+"""The highest noise level that the config of a model may have."""
 
 WIDEST = 12**-0.5
 """What the relative width of a power-function average stays below: that of the plain mean over the run."""
@@ -228,7 +232,7 @@ class RunConfig(Section):
     log: LogConfig = LogConfig()
     label_dropout: float = Field(default=0.1, ge=0, le=1)
     sigma_data: float | None = Field(default=None, gt=0)
-    sigma_max: float = Field(default=80.0, gt=LOWEST)
+    sigma_max: float = Field(default=80.0, gt=LOWEST, le=SIGMA_LIMIT)
     init: str | None = None
     teacher: str | None = None
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from cmmulti.errors import UserError
 from cmmulti.evaluation.card import write_figures
 from cmmulti.evaluation.classifier import Training
 from cmmulti.evaluation.features import ClassifierFeatures
@@ -94,6 +95,8 @@ def _task(request: Request, tell: Tell) -> Path:
     if request.tune:
         validation = pipeline.modality.dataset(source, "val")
         items = chosen_cases(validation, request.tune_n, request.seed)
+        if not items:
+            raise UserError(f"data {source.name}: its val part holds nothing to choose options on; expected no --tune")
         for line in request.tune:
             key, value = tuned(
                 pipeline, validation, items, name, options, line, max(request.steps), request.seed, tell, request.how

@@ -38,7 +38,8 @@ def train_feature_network(
     classes = int(train.labels.max()) + 1
     tell(f"training a classifier of {classes} classes on {len(train)} examples, {how.steps} steps")
     classifier = train_classifier(train, classes, how)
-    val = draw(modality.dataset(source, "val"), REAL_SEED, MOST_JUDGED).labelled
+    part = modality.dataset(source, "val")
+    val = draw(part, REAL_SEED, MOST_JUDGED).labelled if len(part) else train[:0]
     named = int((ClassifierFeatures(classifier).predict(val.x) == val.labels).sum()) if len(val) else 0
     about = ClassifierFile(
         shape=tuple(train.x.shape[1:]),

@@ -100,11 +100,14 @@ class Yardstick:
     Args:
         train, heldout: real items as the features see them (through decoding and encoding where items need it).
         copies: training tensors in which memorised samples are looked for. unseen: held-out tensors to compare their
-            distances with, as the model would make them. features: of all sets.
+            distances with, as the model would make them. features: of all sets. draws: of each item among ``copies``.
     """
 
-    def __init__(self, train: RealSet, heldout: RealSet, copies: Tensor, unseen: Tensor, features: Features) -> None:
+    def __init__(
+        self, train: RealSet, heldout: RealSet, copies: Tensor, unseen: Tensor, features: Features, draws: int = 1
+    ) -> None:
         self.train, self.heldout, self.copies, self.unseen, self.features = train, heldout, copies, unseen, features
+        self.draws = draws
         self._real = features(train.x)
 
     @property
@@ -142,7 +145,9 @@ class Yardstick:
         parts = _equal_parts(features, self.matched)
         reference = real[: self.matched]
         shares = [precision_recall(reference, part) for part in parts]
-        memory = None if model_space is None else memorisation(model_space, self.copies, self.unseen)
+        memory = None
+        if model_space is not None:
+            memory = memorisation(model_space, self.copies, self.unseen, draws=self.draws)
         return Figures(
             name=name,
             n=len(x),

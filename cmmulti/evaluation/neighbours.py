@@ -17,14 +17,17 @@ class Nearest(NamedTuple):
     indices: Tensor
 
 
-def nearest(queries: Tensor, references: Tensor, k: int, leave_out_self: bool = False) -> Nearest:
+def nearest(queries: Tensor, references: Tensor, k: int, leave_out_self: bool = False, draws: int = 1) -> Nearest:
     """The ``k`` nearest references to each query, in Euclidean distance.
 
     Args:
         queries (n, d), references (m, d). leave_out_self: both are the same set, and no row is its own neighbour.
+        draws: how many of the references are of one item, a draw of every item after the other; only the nearest of them
+            counts.
     """
-    if len(references) < k + leave_out_self:
-        raise ValueError(f"{k} neighbours asked of {len(references)} references")
+    items = len(references) // draws
+    if items < k + leave_out_self:
+        raise ValueError(f"{k} neighbours asked of {items} references")
     found = []
     for first in range(0, len(queries), CHUNK):
         part = queries[first : first + CHUNK]
@@ -32,8 +35,10 @@ def nearest(queries: Tensor, references: Tensor, k: int, leave_out_self: bool = 
         if leave_out_self:
             rows = torch.arange(len(part))
             distances[rows, first + rows] = torch.inf
-        found.append(distances.topk(k, largest=False))
-    return Nearest(torch.cat([f.values for f in found]), torch.cat([f.indices for f in found]))
+        least = distances.unflatten(1, (draws, items)).min(1)
+        values, which = least.values.topk(k, largest=False)
+        found.append(Nearest(values, which + items * least.indices.gather(1, which)))
+    return Nearest(torch.cat([f.distances for f in found]), torch.cat([f.indices for f in found]))
 
 
 class PrecisionRecall(NamedTuple):
@@ -80,18 +85,20 @@ class Memorisation(NamedTuple):
     closest: list[tuple[int, int]]
 
 
-def memorisation(samples: Tensor, train: Tensor, heldout: Tensor, neighbours: int = 10) -> Memorisation:
+def memorisation(samples: Tensor, train: Tensor, heldout: Tensor, neighbours: int = 10, draws: int = 1) -> Memorisation:
     """Compare nearest-neighbour distances of samples and of held-out items to the training set.
 
     Args:
-        samples, train, heldout: any number of rows of the same representation; flattened here.
+        samples, train, heldout: any number of rows of the same representation; flattened here. draws: how many rows of
+            ``train`` are of one item, a draw of every item after the other: neighbours are different items, for a copy is
+            near to all draws of its own that augmentation has left alike.
     """
     rows = train.flatten(1).float()
     scale = rows.shape[1] ** 0.5
-    count = min(neighbours, len(rows))
-    found = nearest(samples.flatten(1).float(), rows, count)
+    count = min(neighbours, len(rows) // draws)
+    found = nearest(samples.flatten(1).float(), rows, count, draws=draws)
     ours = found.distances / scale
-    theirs = nearest(heldout.flatten(1).float(), rows, count).distances / scale
+    theirs = nearest(heldout.flatten(1).float(), rows, count, draws=draws).distances / scale
     ratio, heldout_ratio = _alone(ours), _alone(theirs)
     distance_bound, ratio_bound = _lowest_percent(theirs[:, 0]), _lowest_percent(heldout_ratio)
     copied = (ratio < ratio_bound) & (ours[:, 0] <= theirs[:, 0].median())

@@ -38,6 +38,7 @@ class RealData:
     Args:
         train: every draw, in model space. shown, heldout: a first draw of each item, as the items show it.
         unseen: ``heldout`` in model space. through: whether items show something else than model tensors.
+        draws: of each item in ``train``.
     """
 
     train: RealSet
@@ -45,6 +46,7 @@ class RealData:
     heldout: RealSet
     unseen: RealSet
     through: bool
+    draws: int
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def study(
         return None
     tell("measuring")
     features, accuracy = features_of(modality, source, data, cache, training)
-    yardstick = Yardstick(data.shown, data.heldout, data.train.x, data.unseen.x, features)
+    yardstick = Yardstick(data.shown, data.heldout, data.train.x, data.unseen.x, features, data.draws)
     rows = [s.measured(yardstick) for s in sets]
     return Study(yardstick.floor(), rows, sets, data, features, accuracy, _notes(data, features, n))
 
@@ -112,7 +114,8 @@ def real_data(modality: Modality, source: DataSource, split: Split, n: int, clas
         raise UserError(f"data {source.name}: its {split} part has {len(heldout_part)} items; expected {FEWEST} or more")
     _same_classes(source, train_part.class_names, classes)
     train = training_tensors(train_part)
-    unseen, first = draw(heldout_part, REAL_SEED + 1, n), train[: min(len(train_part), LARGEST_TRAIN)]
+    taken = min(len(train_part), LARGEST_TRAIN)
+    unseen, first = draw(heldout_part, REAL_SEED + 1, n), train[:taken]
     if classes:
         unseen, first = unseen.labelled, first.labelled
     if min(len(unseen), len(first)) < FEWEST:
@@ -120,11 +123,11 @@ def real_data(modality: Modality, source: DataSource, split: Split, n: int, clas
         raise UserError(f"data {source.name}: {which.format(FEWEST)} in each part, got {len(first)} and {len(unseen)}")
     through = needs_round_trip(modality, train.x)
     if not through:
-        return RealData(train, first, unseen, unseen, through)
+        return RealData(train, first, unseen, unseen, through, len(train) // taken)
     some = first[:n]
     shown = RealSet(round_trip(modality, some.x, range(REAL_SEED, REAL_SEED + len(some))), some.labels)
     heldout = RealSet(round_trip(modality, unseen.x, range(REAL_SEED, REAL_SEED + len(unseen))), unseen.labels)
-    return RealData(train, shown, heldout, unseen, through)
+    return RealData(train, shown, heldout, unseen, through, len(train) // taken)
 
 
 def _same_classes(source: DataSource, found: Sequence[str], classes: Sequence[str]) -> None:
@@ -139,7 +142,13 @@ def _same_classes(source: DataSource, found: Sequence[str], classes: Sequence[st
 
 
 def training_tensors(part: TrainingSet) -> RealSet:
-    """The train part as classifier and search for copies see it: several draws of each where there are few items."""
+    """The train part as classifier and search for copies see it: several draws of each where there are few items.
+
+    Raises:
+        UserError: it holds nothing.
+    """
+    if not len(part):
+        raise UserError("data: the train part holds nothing; expected items that are in no other part")
     taken = min(len(part), LARGEST_TRAIN)
     return draw(part, REAL_SEED, taken, max(1, AUGMENTED_TRAIN // taken))
 

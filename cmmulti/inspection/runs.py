@@ -131,12 +131,15 @@ def _unseen(settings: RunConfig, validation: list[dict[str, float]]) -> str:
 
 
 def _last_row(path: Path) -> dict[str, str]:
-    """The newest line of the log by column, without reading a long log into a table."""
+    """The newest whole line of the log by column, without reading a long log into a table."""
+    last: list[str] = []
     try:
         with path.open(encoding="utf-8") as file:
-            head, last = next(file).rstrip("\n").split(","), ""
+            head = next(file).rstrip("\n").split(",")
             for line in file:
-                last = line.rstrip("\n") or last
+                # A killed run may have left the last one without its end.
+                if line.endswith("\n") and len(cells := line.rstrip("\n").split(",")) == len(head):
+                    last = cells
     except (OSError, StopIteration, UnicodeDecodeError):
         return {}
-    return dict(zip(head, last.split(","), strict=False)) if last else {}
+    return dict(zip(head, last, strict=True)) if last else {}

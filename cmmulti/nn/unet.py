@@ -101,8 +101,10 @@ class UNet(nn.Module):
         channels = list(channels)
         if not channels or min(channels) < 1:
             raise ValueError(f"channels: expected a width above 0 for each level, got {channels}")
-        if blocks < 1:
-            raise ValueError(f"blocks: expected at least 1, got {blocks}")
+        used = {"heads": heads} if attention else {}
+        for name, value in {"blocks": blocks, "patch": patch, "groups": groups, **used}.items():
+            if value < 1:
+                raise ValueError(f"{name}: expected at least 1, got {value}")
         attention = attended(attention, len(channels))
         if odd := [c for level, c in enumerate(channels) if level in attention and c % heads]:
             raise ValueError(f"heads: expected a divisor of the widths with attention, got {heads} for {odd[0]} channels")

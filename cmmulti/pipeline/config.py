@@ -11,6 +11,7 @@ from torch import nn
 
 from cmmulti import registry
 from cmmulti.config.checking import checked
+from cmmulti.config.schema import SIGMA_LIMIT
 from cmmulti.contexts import ContextScale
 from cmmulti.errors import REFUSALS, UserError
 from cmmulti.modality import Modality
@@ -63,7 +64,7 @@ class PipelineConfig(BaseModel):
     role: Role
     method: str = ""
     sigma_data: float = Field(0.5, gt=0, allow_inf_nan=False)
-    sigma_max: float = Field(SIGMA_MAX, gt=0, le=1e6, allow_inf_nan=False)
+    sigma_max: float = Field(SIGMA_MAX, gt=0, le=SIGMA_LIMIT, allow_inf_nan=False)
     levels: dict[int, list[float]] = Field(default_factory=dict)
     classes: list[str] = Field(default_factory=list)
     evaluation_batch: int | None = Field(32, ge=1)

@@ -70,6 +70,8 @@ class Examples(Dataset[Sample]):
         generator = torch.Generator().manual_seed(key(self.seed, "augment", place.epoch, place.example))
         index = place.example
         for attempt in range(REPLACEMENTS):
+            if attempt:
+                index = key(self.seed, "replace", place.epoch, place.example, attempt - 1) % len(self.source)
             try:
                 context = None if self.contexts is None else self.contexts[index]
                 return Sample(self.tensor(index, generator), int(self.source.labels[index]), index, context=context)
@@ -77,7 +79,6 @@ class Examples(Dataset[Sample]):
                 if not self.skip:
                     raise
                 self._tell(index, error)
-                index = key(self.seed, "replace", place.epoch, place.example, attempt) % len(self.source)
         raise UserError(f"data: {REPLACEMENTS} unreadable files in a row, the last {self.source.names[index]}")
 
     def __getitems__(self, places: list[Place]) -> list[Sample] | BadBatch:

@@ -113,6 +113,20 @@ def remove_leftovers(run: Path) -> None:
         part.unlink(missing_ok=True)
 
 
+def remove_later(run: Path, step: int) -> None:
+    """Delete snapshots of steps after ``step``, from which the run goes on: with another budget it comes to other weights.
+
+    Raises:
+        UserError: one cannot be deleted.
+    """
+    for at, path in _found(run):
+        if at > step:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise UserError(f"{path}: cannot be deleted ({error.strerror or error})") from error
+
+
 def _found(run: Path) -> Iterator[tuple[int, Path]]:
     for path in sorted((run / FOLDER).glob(PATTERN)):
         number = path.stem.removeprefix("step-")

@@ -1,6 +1,7 @@
 """``cmmulti classifier``: from a run config to a feature network, and into a run."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,3 +69,31 @@ def test_a_joint_config_is_refused(cmmulti: Run, tmp_path: Path) -> None:
     told = cmmulti("classifier", "configs/joint/digits-edm.yaml", "--out", tmp_path / "out")
     assert (told.code, told.err.count("\n")) == (2, 1)
     assert "a classifier is of one modality" in told.err
+
+
+def test_data_that_hold_nothing_back_leave_the_accuracy_open(cmmulti: Run, tmp_path: Path) -> None:
+    data = two_classes(tmp_path / "pictures")
+    told = cmmulti("classifier", CONFIG, *data, "--set", "data.options={val: 0}", "--out", tmp_path / "x", "--steps", 2)
+    assert told.code == 0, told.err
+    assert "held-out" not in told.out
+    about = json.loads((tmp_path / "x" / "classifier.json").read_text())
+    assert (about["accuracy"], about["heldout"]) == (None, 0)
+
+
+def test_a_train_part_that_holds_nothing_is_refused(cmmulti: Run, tmp_path: Path) -> None:
+    data = two_classes(tmp_path / "pictures" / "test")
+    shutil.copytree(tmp_path / "pictures" / "test", tmp_path / "pictures" / "train")  # whose every picture is held out
+    told = cmmulti("classifier", CONFIG, *data, "--out", tmp_path / "x")
+    assert (told.code, told.err.count("\n")) == (2, 1)
+    assert "train part holds nothing" in told.err
+
+
+def two_classes(folder: Path) -> tuple[str, ...]:
+    """Twenty pictures of noise in each of two folders, and what a config says of ``pictures``, in which they lie."""
+    rng = np.random.default_rng(0)
+    for label in "ab":
+        (folder / label).mkdir(parents=True)
+        for i in range(20):
+            Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(folder / label / f"{i}.png")
+    root = next(p for p in (folder, *folder.parents) if p.name == "pictures")
+    return ("--set", f"data={{name: folder, root: {json.dumps(str(root))}}}", "--set", "modality.classes=2")

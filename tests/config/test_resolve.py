@@ -103,6 +103,10 @@ def test_all_mistakes_are_told_at_once_in_one_line() -> None:
         (["data.batch_size=100000000000"], "batch_size"),
         (["trainer.threads=100000"], "threads"),
         (["sigma_max=0.002"], "sigma_max"),
+        (
+            ["sigma_max=1e7"],
+            r"sigma_max = 1\d*\.0: input should be less than or equal to 1000000",
+        ),  # as a model folder has it
         (["network={name: monai, dims: 1}"], "dims = 1"),
         (["method={name: edm, p_std: 0}"], "p_std = 0"),
         (["method={name: edm, p_mean: .nan}"], "p_mean = nan"),

@@ -71,6 +71,20 @@ def test_copies_are_found_and_named() -> None:
     assert found.nearer >= 0.02
 
 
+def test_copies_are_found_where_the_training_set_holds_several_draws_of_each_item() -> None:
+    """Twenty draws, each mirrored or not: what is near to ten equal rows is near to one item alone."""
+    items = normal(60, 16, 0)
+    mirrored = normal(20, 60, 3) > 0
+    train = torch.cat([torch.where(flip[:, None], items.flip(1), items) for flip in mirrored])
+    heldout, samples = normal(200, 16, 1), normal(100, 16, 2)
+    samples[7] = items[42] + 0.01
+    found = memorisation(samples, train, heldout, draws=20)
+    assert found.suspects[0] == 7
+    assert found.closest[0][0] == 7
+    assert torch.equal(train[found.closest[0][1]], items[42])
+    assert found.copied <= 0.05
+
+
 def test_distances_are_per_element() -> None:
     """Samples 0.03 beside a training item in every element, held-out items 0.2 beside one."""
     train = normal(500, 16, 0)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evaluation_toys import Fill, FillModality, Recalls, WaveModality, pipeline, unseen
+from evaluation_toys import Fill, FillModality, Recalls, WaveModality, Waves, pipeline, unseen
 
 from cmmulti.errors import UserError
 from cmmulti.evaluation.card import with_figures, write_figures
@@ -19,7 +19,7 @@ from cmmulti.evaluation.request import Request
 from cmmulti.evaluation.task import how_to_solve
 from cmmulti.evaluation.tuning import parsed
 from cmmulti.evaluation.words import named_in, pairs
-from cmmulti.modality import Assignment, ModalitySettings
+from cmmulti.modality import Assignment, DataSource, ModalitySettings, Split
 from cmmulti.pipeline import Pipeline
 from cmmulti.pipeline.folder import Piece
 from cmmulti.report.results import Table
@@ -284,6 +284,15 @@ def test_what_nothing_would_follow_is_refused(tmp_path: Path, changes: dict[str,
     with pytest.raises(UserError, match=message):
         evaluate(request(tmp_path, FillModality, **changes), lambda line: None)
     assert not (tmp_path / "out").exists()
+
+
+def test_data_that_hold_nothing_back_for_validation_are_told_where_an_option_is_to_be_tuned(tmp_path: Path) -> None:
+    class AllSeen(FillModality):
+        def dataset(self, source: DataSource, split: Split) -> Waves:
+            return Waves(split, 0 if split == "val" else 64)
+
+    with pytest.raises(UserError, match=r"data waves: its val part holds nothing to choose options on"):
+        evaluate(request(tmp_path, AllSeen, task="fill", n=2, tune=["result:level=0.5,80"]), lambda line: None)
 
 
 def test_values_to_be_tuned_are_plain() -> None:

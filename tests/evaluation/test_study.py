@@ -64,6 +64,7 @@ def test_a_perfect_model_reaches_the_floor(cache: Path) -> None:
     assert row.recall > floor.recall - 0.25
     assert row.copied is not None
     assert row.copied < 0.1
+    assert result.data.draws * 64 == len(result.data.train) > 64  # of 64 items, each augmented anew
 
 
 def test_samples_of_the_wrong_class_are_told(cache: Path) -> None:

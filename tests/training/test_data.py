@@ -58,11 +58,17 @@ def test_a_bad_file_is_skipped_and_named_when_the_config_says_so(
     assert (tmp_path / "run" / "step-00000012.ckpt").is_file()
 
 
-def test_nothing_readable_ends_the_run(toy: ModuleType) -> None:
+def test_nothing_readable_ends_the_run(toy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     examples = Examples(toy.ToySet(8, bad=range(toy.N)), 0, (1, 8), skip=True)
     batch = collate(examples.__getitems__([Place(0, 0)]))
     assert isinstance(batch, BadBatch)
     assert "unreadable files in a row" in batch.reason
+    asked: list[int] = []
+    read = examples.source.tensor
+    monkeypatch.setattr(examples.source, "tensor", lambda i, generator: (asked.append(i), read(i, generator)))
+    with pytest.raises(UserError) as caught:
+        examples[Place(0, 0)]
+    assert str(caught.value).endswith(f"the last {examples.source.names[asked[-1]]}")
     with pytest.raises(UserError, match="no variance"):
         measured_sigma_data(examples)
 

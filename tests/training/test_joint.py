@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from cmmulti.randomness import TrainingRandomness
 from cmmulti.training import checkpoint
 from cmmulti.training.build import build, order_of
 from cmmulti.training.callbacks.log_file import read
+from cmmulti.training.callbacks.progress import Progress
 from cmmulti.training.data import Batch, collate
 from cmmulti.training.dry_run import dry_run
 from cmmulti.training.module import TrainingModule
@@ -116,6 +118,18 @@ def test_trained_exported_and_sampled_by_modality(
     assert not torch.equal(*answers)
     assert "| learned together with | toys, plain |" in Path("models/long/README.md").read_text()
     assert "| classes | none |" in Path("models/plain/README.md").read_text()
+
+
+def test_the_time_that_is_left_is_that_of_batches_of_all_modalities(
+    joint: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ten steps of 8 items on average, of 4, 4 and 16, at 8 items a second."""
+    config = joint("log.every_steps=1", "joint.plain.data.batch_size=16")
+    rows = SimpleNamespace(latest={"step": 2, "loss": 1.0, "items_per_second": 8.0})
+    module = SimpleNamespace(step=2, config=config, stage_message="")
+    progress = Progress(cast(Any, rows), cast(Any, SimpleNamespace(latest={})))
+    progress.after_step(cast(Any, SimpleNamespace(is_global_zero=True)), cast(Any, module))
+    assert "0:00:10 left" in capsys.readouterr().err
 
 
 def test_a_resumed_joint_run_ends_bit_identical(joint: Config, tmp_path: Path) -> None:

@@ -304,3 +304,20 @@ def test_a_column_that_comes_later_stands_in_every_row(tmp_path: Path) -> None:
     again = LogFile(tmp_path / "log.csv", ["step", "loss"])
     assert [row["step"] for row in again.begin(2)] == [1, 2]
     assert again.columns == ["step", "loss", "stage"]
+
+
+def test_a_row_that_a_killed_run_cut_within_its_last_number_is_passed_over(toy_config: Config, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(toy_config("trainer.max_steps=6", "log.every_steps=3"), run)
+    path = run / "log.csv"
+    first, last = path.read_text().splitlines()[1:]
+    head = ",".join(COLUMNS)
+    for cut in (1, len(last.rsplit(",", 1)[1]) + 1, len(last) - 1):
+        path.write_text("\n".join([head, first, last[:-cut]]))
+        assert [row["step"] for row in read(path)] == [3], cut
+        assert inspect(run)["log"] == dict(zip(COLUMNS, first.split(","), strict=True)), cut
+
+
+def test_no_number_of_steps_makes_no_preview(toy_config: Config, tmp_path: Path) -> None:
+    train(toy_config("trainer.max_steps=1", "preview.steps=[]"), tmp_path / "run")
+    assert not (tmp_path / "run" / "previews").exists()

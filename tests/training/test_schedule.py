@@ -35,3 +35,13 @@ def test_inverse_square_root() -> None:
 def test_a_restart_counts_from_its_own_step() -> None:
     assert rate(50, stage_start=50, warmup_steps=1) == pytest.approx(0.5)
     assert rate(75, stage_start=50, decay="linear") == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("decay", [{"decay": "linear"}, {"decay": "cosine"}, {"decay": "inverse-sqrt", "decay_start": 0.1}])
+def test_a_decay_that_is_due_earlier_begins_where_the_warm_up_ends(decay: dict[str, object]) -> None:
+    """No step from a rate that has just risen to that of a decay which began long before."""
+    rates = [rate(s, warmup_steps=50, **decay) for s in range(100)]
+    assert max(rates) == rates[50] == 1
+    assert max(abs(b - a) for a, b in zip(rates, rates[1:], strict=False)) < 0.04
+    assert rates[50:] == sorted(rates[50:], reverse=True)
+    assert rates[99] < 0.05 or decay["decay"] == "inverse-sqrt"

@@ -159,3 +159,13 @@ def test_snapshots_of_averages_that_are_not_tracked_are_refused_at_resume(toy_co
     train(toy_config(*sets, "trainer.max_steps=2"), tmp_path / "run")
     with pytest.raises(UserError, match=r"ema\.sigma_rel = \[0\.05, 0\.1\], expected None; ema\.snapshots = 4, expected 0"):
         train(toy_config(*sets, "trainer.max_steps=4", "ema.snapshots=4"), tmp_path / "run", resume=True)
+
+
+def test_snapshots_of_steps_that_a_resumed_run_makes_anew_are_none_of_its_own(toy_config: Config, tmp_path: Path) -> None:
+    """Killed between a checkpoint and the next, it goes on with another budget: what came after is another run's."""
+    run, sets = tmp_path / "run", ("checkpoint.every_steps=8", "ema.snapshots=4", "preview.every_steps=0")
+    train(toy_config(*sets, "trainer.max_steps=12"), run)
+    (run / "step-00000012.ckpt").unlink()
+    train(toy_config(*sets, "trainer.max_steps=16"), run, resume=True)
+    steps = [int(path.stem.removeprefix("step-")) for path in sorted((run / "snapshots").iterdir())]
+    assert steps == [3, 6, 12, 16]

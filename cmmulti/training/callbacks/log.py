@@ -12,6 +12,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch.utils.tensorboard import SummaryWriter
 
+from cmmulti.config import RunConfig
 from cmmulti.training.callbacks.base import AfterStep, is_due
 from cmmulti.training.callbacks.log_file import BINS, COLUMNS, EDGES, NONFINITE, RANGES, LogFile
 from cmmulti.training.folder import LOG
@@ -61,9 +62,7 @@ class Log(AfterStep):
         if not trainer.is_global_zero:
             return
         totals, counts = sums.cpu().tolist()
-        data = module.config.data
-        # The modalities of a joint model take turns.
-        batch = fmean([data.batch_size, *(part.data.beside(data).batch_size for part in module.config.joint.values())])
+        batch = items_per_step(module.config)
         row: dict[str, float] = {
             "step": module.step,
             "items": round(module.step * batch),
@@ -103,6 +102,12 @@ class Log(AfterStep):
         if self.writer is not None:
             self.writer.close()
             self.writer = None
+
+
+def items_per_step(config: RunConfig) -> float:
+    """Items of an optimiser step, on average: the modalities of a joint model take turns."""
+    data = config.data
+    return fmean([data.batch_size, *(part.data.beside(data).batch_size for part in config.joint.values())])
 
 
 class Means(NamedTuple):

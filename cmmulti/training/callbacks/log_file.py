@@ -74,7 +74,9 @@ def read(path: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
     rows = []
-    for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8", errors="replace"))):
+    text = path.read_text(encoding="utf-8", errors="replace")
+    whole = text[: text.rfind("\n") + 1]  # cut within its last number, a row would have a cell for each column all the same
+    for row in csv.DictReader(io.StringIO(whole)):
         try:
             numbers = {name: float(value) for name, value in row.items()}
         except (TypeError, ValueError):

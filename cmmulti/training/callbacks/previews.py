@@ -57,7 +57,7 @@ class Previews(AfterStep):
         if not trainer.is_global_zero:
             return
         pipeline = Pipeline(model, self.modality, self.config)
-        for steps in module.config.preview.steps or (1,):
+        for steps in module.config.preview.steps or ():
             self._preview(pipeline, module, steps)
 
     def _preview(self, pipeline: Pipeline, module: TrainingModule, steps: int) -> None:

@@ -8,7 +8,7 @@ from pytorch_lightning import Trainer
 from tqdm import tqdm
 
 from cmmulti.training.callbacks.base import AfterStep, is_due
-from cmmulti.training.callbacks.log import Log
+from cmmulti.training.callbacks.log import Log, items_per_step
 from cmmulti.training.callbacks.validation import Validation, in_words
 from cmmulti.training.module import TrainingModule
 
@@ -38,7 +38,7 @@ class Progress(AfterStep):
                 self.bar.set_postfix_str(f"loss {row['loss']:.4g}, {row['items_per_second']:.0f} items/s")
         elif row:
             total = module.config.trainer.max_steps
-            left = (total - module.step) * module.config.data.batch_size / row["items_per_second"]
+            left = (total - module.step) * items_per_step(module.config) / row["items_per_second"]
             self._say(
                 f"step {module.step}/{total}  loss {row['loss']:.4g}  {row['items_per_second']:.0f} items/s  "
                 f"{clock(left)} left"

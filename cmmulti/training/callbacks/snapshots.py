@@ -19,6 +19,10 @@ class Snapshots(AfterStep):
         super().__init__()
         self.folder = folder
 
+    def begin(self, trainer: Trainer, module: TrainingModule) -> None:
+        if trainer.is_global_zero:
+            snapshots.remove_later(self.folder, module.step)
+
     def after_step(self, trainer: Trainer, module: TrainingModule) -> None:
         config = module.config
         if not snapshots.is_due(module.step, config.trainer.max_steps, config.ema.snapshots):
