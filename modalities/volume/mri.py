@@ -79,13 +79,13 @@ class MRI(Task):
         if isinstance(source, KSpace):
             if options.simulate:
                 raise UserError(f"{name}: is measured k-space already; leave out --simulate")
-            item, relative_noise = source, options.noise
+            item = source
         else:
             if not options.simulate:
                 raise UserError(f"{name}: expected measured k-space (.npz); a magnitude volume is accepted with --simulate")
             truth = modality.load(source) if isinstance(source, Path) else source
-            item, relative_noise = simulated(truth, settings, options), options.noise
-        measured = MeasuredMRI.of(item, settings, relative_noise, name, options.phase, options.resample)
+            item = simulated(truth, settings, options)
+        measured = MeasuredMRI.of(item, settings, options.noise, name, options.phase, options.resample)
         return _assignment(measured, item, truth, options, model)
 
 
