@@ -61,7 +61,7 @@ def model_folder(name: str) -> Path:
     entry = _entry("models", name)
     try:
         places = getattr(import_module(entry.module), "__path__", ())
-    except Exception as error:
+    except Exception as error:  # as in load
         raise _broken("models", entry, error) from error
     # Not by importlib.resources: a package without a file of Python is no single path there.
     folder = next(iter(places), None)
