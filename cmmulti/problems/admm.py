@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -27,6 +27,7 @@ class ADMM(Solver):
         eta: share of the level's noise that is added to the next state, in [0, 1].
     """
 
+    wants_mean: ClassVar[bool] = True
     strength: float = 1.0
     iterations: int = 10
     eta: float = 1.0

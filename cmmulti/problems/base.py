@@ -77,6 +77,8 @@ class Solver(ABC):
 
     needs_gradient: ClassVar[bool] = False
     """Whether ``step.x0`` must have a gradient to ``step.x``, through the network."""
+    wants_mean: ClassVar[bool] = False
+    """Whether ``step.x0`` stands for the posterior mean: a model of two times, which knows mean and end, gives the mean."""
 
     def begin(
         self, problem: Problem, x: Tensor, levels: Sequence[float], randomness: SampleRandomness
@@ -142,6 +144,10 @@ class Problem:
     @property
     def needs_gradient(self) -> bool:
         return self.solver.needs_gradient
+
+    @property
+    def wants_mean(self) -> bool:
+        return self.solver.wants_mean
 
     def begin(self, x: Tensor, levels: Sequence[float], randomness: SampleRandomness) -> tuple[Tensor, Any]:
         return self.solver.begin(self, x, levels, randomness)

@@ -19,14 +19,15 @@ class DPS(Solver):
     minimum along d of proximal CG's objective ``|A x - y|^2 / (2 s_y^2) + |x - x0|^2 / (2 sigma^2)``, which is the same in
     every unit. The sampler re-noises by its own rule.
 
-    Meant for teachers, whose estimate is the posterior mean that the derivation needs (Tweedie's formula), and for tens
-    of steps. Every step costs a backward pass of the network and its memory.
+    Meant for models that know the posterior mean, which the derivation needs (Tweedie's formula), and for tens of steps.
+    Every step costs a backward pass of the network and its memory.
 
     Args:
         strength: share of the way to that minimum, in (0, 2).
     """
 
     needs_gradient: ClassVar[bool] = True
+    wants_mean: ClassVar[bool] = True
     strength: float = 1.0
 
     def step(self, problem: Problem, step: Step, state: Any) -> StepResult:

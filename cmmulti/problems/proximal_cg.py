@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -19,8 +19,8 @@ class ProximalCG(Solver):
     measurements it becomes the data-consistent point nearest to x0. Then, by its own rule (DiffPIR, eq. 14),
     ``x' = x0 + sigma' (eta z + sqrt(1 - eta^2) (x - x0) / sigma)``.
 
-    On a Gaussian prior and at small noise, a teacher with strength 1 and a consistency model with strength 2 (whose step
-    is half a teacher's there) come to rest at the posterior mean.
+    On a Gaussian prior and at small noise, a teacher or a model of two times (asked for the mean) with strength 1 and a
+    one-time consistency model with strength 2 (whose step is half a teacher's there) come to rest at the posterior mean.
 
     Args:
         strength: trust in the prior (DiffPIR's lambda), > 0.
@@ -28,6 +28,7 @@ class ProximalCG(Solver):
         eta: share of fresh noise in [0, 1]; 1 is plain multistep sampling.
     """
 
+    wants_mean: ClassVar[bool] = True
     strength: float = 1.0
     iterations: int = 5
     eta: float = 1.0

@@ -104,7 +104,7 @@ class Walk:
         with torch.set_grad_enabled(gradient):
             if gradient:
                 x = x.detach().requires_grad_()
-            x0 = self.model.endpoint(x, told, self.condition)
+            x0 = self.estimate(x, told)
             result = StepResult(x0, state=self.state)
             if self.problem is not None:
                 step = Step(x, sigma, sigma_next, x0, self.model, self.condition, self.randomness)
@@ -113,3 +113,9 @@ class Walk:
         if self.callback is not None:
             self.callback(StepInfo(number, len(self.levels), sigma, result.x0.detach()))
         return result
+
+    def estimate(self, x: Tensor, sigma: float) -> Tensor:
+        """The end of the trajectory through ``x``; the mean where the problem wants it and the model knows both."""
+        if self.problem is not None and self.problem.wants_mean and self.model.role == "two-time":
+            return self.model.diagonal(x, sigma, self.condition)
+        return self.model.endpoint(x, sigma, self.condition)

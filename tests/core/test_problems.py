@@ -77,7 +77,7 @@ def posterior_mean(operator, y, noise, inflation=0.0):
 def prior_pull(role, sigma):
     """What a step of the network pulls by, per coordinate of the basis: ``(x - estimate) / sigma^2``."""
     shrunk = PRIOR.variances / (PRIOR.variances + sigma**2)
-    return (1 - (shrunk if role == "teacher" else shrunk.sqrt())) / sigma**2
+    return (1 - (shrunk.sqrt() if role == "consistency" else shrunk)) / sigma**2
 
 
 def balance(operator, y, noise, factors):
@@ -89,12 +89,25 @@ def balance(operator, y, noise, factors):
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-@pytest.mark.parametrize(("role", "strength"), [("teacher", 1.0), ("consistency", 2.0)])
+@pytest.mark.parametrize(("role", "strength"), [("teacher", 1.0), ("two-time", 1.0), ("consistency", 2.0)])
 def test_proximal_cg_rests_where_its_optimality_condition_says(name, role, strength):
     operator, noise, sigma = OPERATORS[name], 0.2, 0.3
     _, y = measured(operator, noise)
     got = at_rest(operator, y, noise, ProximalCG(strength, 40), role, sigma, 150)
     torch.testing.assert_close(got, balance(operator, y, noise, strength * prior_pull(role, sigma)), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("solver", [Replacement(), NullSpace(), PnPCM(), ProximalCG(), ADMM(), DPS()], ids=repr)
+def test_a_solver_is_given_the_mean_or_the_end_by_what_it_is_derived_for(solver):
+    """A model of two times knows both."""
+    operator = OPERATORS["mask"]
+    z = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    role = "teacher" if isinstance(solver, (ProximalCG, ADMM, DPS)) else "consistency"
+    got, want = (
+        Multistep().sample(gaussian_model(PRIOR, r), z, [0.7], NoNoise([0]), problem=Problem(operator, z, 0.0, solver)).x
+        for r in ("two-time", role)
+    )
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("role", "strength"), [("teacher", 1.0), ("consistency", 2.0)])
@@ -219,11 +232,11 @@ def test_noisy_measurements_are_left_to_the_network_at_the_end(solver):
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-@pytest.mark.parametrize("sigma", [0.15, 0.5])
-def test_admm_rests_at_the_posterior_mean_at_any_level(name, sigma):
+@pytest.mark.parametrize(("role", "sigma"), [("teacher", 0.15), ("teacher", 0.5), ("two-time", 0.5)])
+def test_admm_rests_at_the_posterior_mean_at_any_level(name, role, sigma):
     operator, noise = OPERATORS[name], 0.2
     _, y = measured(operator, noise)
-    got = at_rest(operator, y, noise, ADMM(iterations=30), sigma=sigma, steps=250)
+    got = at_rest(operator, y, noise, ADMM(iterations=30), role, sigma=sigma, steps=250)
     torch.testing.assert_close(got, posterior_mean(operator, y, noise), rtol=0, atol=2e-3)
 
 
