@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from cmmulti.errors import UserError
+from modalities.volume.geometry import checked_affine
 from modalities.volume.item import Array, Stated
-from modalities.volume.nifti import checked_affine
 from modalities.volume.npz import read_npz, write_npz
 
 LEAST, MOST = 1e-12, 1e15
