@@ -28,7 +28,9 @@ from modalities.volume.simulate_ct import simulate_sinogram
 from modalities.volume.sinogram import PHOTONS, Sinogram, load_sinogram, save_sinogram
 from modalities.volume.stacks import Stack, slices_last
 
-INPUT = Measurements(Sinogram, load_sinogram, "a measured sinogram", "a CT scan")
+INPUT = Measurements(
+    Sinogram, load_sinogram, name="a measured sinogram", scan="a CT scan", simulation=("views", "noise_seed")
+)
 
 NOTE = "simulated from a reconstructed scan with a parallel beam, optimistic"
 

@@ -20,13 +20,14 @@ class Measurements(Generic[M]):
 
     Args:
         kind: class of a measurement. load: reads one from an ``.npz`` archive. name: in words, with its article.
-        scan: the scan that one is simulated from, in words.
+        scan: the scan that one is simulated from, in words. simulation: the options that a simulation alone heeds.
     """
 
     kind: type[M]
     load: Callable[[Path], M]
     name: str
     scan: str
+    simulation: tuple[str, ...]
 
     def of(
         self,
@@ -41,7 +42,8 @@ class Measurements(Generic[M]):
             source: an archive, a scan's file, or what is in either. options: ``simulate`` says whether to.
 
         Raises:
-            UserError: neither, unreadable, or the options ask for another thing than ``source`` is.
+            UserError: neither, unreadable, or an option that was given, be it with its default, asks for what ``source``
+                is not.
         """
         name = input_name(source)
         if isinstance(source, Path) and source.suffix.lower() == ".npz":
@@ -49,6 +51,10 @@ class Measurements(Generic[M]):
         if isinstance(source, self.kind):
             if options.simulate:
                 raise UserError(f"{name}: is {self.name} already; leave out --simulate")
+            if given := [option for option in self.simulation if _given(options, option)]:
+                flags = ", ".join("--" + option.replace("_", "-") for option in given)
+                are, them = ("is", "it") if len(given) == 1 else ("are", "them")
+                raise UserError(f"{name}: is {self.name}: {flags} {are} for a simulation; leave {them} out")
             return source, None
         if not options.simulate:
             raise UserError(f"{name}: expected {self.name} (.npz); {self.scan} is accepted with --simulate")
@@ -59,3 +65,8 @@ class Measurements(Generic[M]):
 def input_name(source: Path | Item) -> str:
     """What messages call an input."""
     return str(source) if isinstance(source, Path) else "input"
+
+
+def _given(options: Any, name: str) -> bool:
+    """Whether an option was set; None stands for what was not."""
+    return name in options.model_fields_set and getattr(options, name) is not None

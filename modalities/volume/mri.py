@@ -25,7 +25,13 @@ from modalities.volume.settings import VolumeSettings
 from modalities.volume.simulate import NOTE, simulate_kspace
 from modalities.volume.stacks import Stack, slices_last
 
-INPUT = Measurements(KSpace, load_kspace, "measured k-space", "a magnitude volume")
+INPUT = Measurements(
+    KSpace,
+    load_kspace,
+    name="measured k-space",
+    scan="a magnitude volume",
+    simulation=("acceleration", "calibration", "mask_kind", "mask_seed"),
+)
 
 SIMULATED_NOISE = 0.01
 """``--noise`` of a simulation that does not say."""
