@@ -54,7 +54,7 @@ class Measurements(Generic[M]):
             if given := [option for option in self.simulation if _given(options, option)]:
                 flags = ", ".join("--" + option.replace("_", "-") for option in given)
                 are, them = ("is", "it") if len(given) == 1 else ("are", "them")
-                raise UserError(f"{name}: is {self.name}: {flags} {are} for a simulation; leave {them} out")
+                raise UserError(f"{name}: is {self.name}, and {flags} {are} for a simulation; leave {them} out")
             return source, None
         if not options.simulate:
             raise UserError(f"{name}: expected {self.name} (.npz); {self.scan} is accepted with --simulate")
