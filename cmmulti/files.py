@@ -10,7 +10,7 @@ import tempfile
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,22 @@ def writing(path: Path, parents: bool = False) -> Iterator[Path]:
             yield part
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> Path:
+    """Write a compressed ``.npz`` archive, readable without pickle, as :func:`writing` does; a missing folder is made.
+
+    Args:
+        arrays: name -> numpy array, or what numpy makes one of.
+
+    Raises:
+        UserError: the archive cannot be written.
+    """
+    import numpy as np  # not needed by commands that only name files
+
+    with writing(path, parents=True) as part, open(part, "wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
+    return path
 
 
 def json_text(values: Any) -> str:

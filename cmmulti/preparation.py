@@ -7,14 +7,10 @@ data set reads below ``target``, each whole or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from cmmulti.errors import UserError
-from cmmulti.files import writing
 
 
 class Prepared(NamedTuple):
@@ -36,14 +32,3 @@ def matching(source: Path, *patterns: str) -> list[Path]:
         if found := sorted(p for p in source.glob(pattern) if p.is_file() and not p.name.startswith(".")):
             return found
     raise UserError(f"{source}: expected files {' or '.join(patterns)} in it, found none")
-
-
-def write_arrays(path: Path, arrays: Mapping[str, Any]) -> Path:
-    """Write a compressed ``.npz`` archive, readable without pickle; it appears whole or not at all.
-
-    Raises:
-        UserError: the archive cannot be written.
-    """
-    with writing(path, parents=True) as part, open(part, "wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **arrays)
-    return path

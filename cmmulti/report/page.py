@@ -27,8 +27,9 @@ GENERATOR = '<meta name="generator" content="cmmulti'
 LARGEST_MEDIUM = 64_000_000
 PATH = re.compile(r"(?<![\w./&;-])(?:[A-Za-z0-9][\w.-]*/)+" + re.escape(PAGE))
 """A page further down, named in a section's text."""
-EMBEDDED = 48_000_000
-"""Bytes of pictures and sounds that one page holds; beyond them a part is a link to its own page."""
+EMBEDDED = 36_000_000
+"""Bytes of pictures and sounds that one page holds, which are a third more as text; beyond them a part is a link to its own
+page, and a picture or sound of the page's own a link to its file."""
 
 
 @dataclass
@@ -42,6 +43,14 @@ class _Shown:
     link: str
     table: dict[str, Any] | None
     embedded: bool = True
+    left_out: frozenset[str] = frozenset()
+    """Files of its sections that the page names and does not hold."""
+
+    @property
+    def records(self) -> list[MediaRecord]:
+        """All that its sections show, the pictures of players included."""
+        found = [record for section in self.results.sections for record in section.all_media]
+        return [part for record in found for part in (record.picture, record) if part is not None]
 
 
 def write_page(folder: Path, results: Results | None = None) -> Path:
@@ -55,11 +64,12 @@ def write_page(folder: Path, results: Results | None = None) -> Path:
         UserError: there are no results, or a file that they name is missing.
     """
     found = results if results is not None else gather(folder)
-    budget = EMBEDDED
+    own = _shown(folder, found)
+    own.left_out, budget = _fitted(own, EMBEDDED)
     parts = []
     for inner in found.parts:
         part = _shown(folder / inner.folder, read_results(folder / inner.folder), inner)
-        size = sum(_size(part.folder, record) for section in part.results.sections for record in section.all_media)
+        size = sum(_size(part.folder, record) for record in part.records)
         part.embedded = size <= budget
         budget -= size if part.embedded else 0
         parts.append(part)
@@ -67,7 +77,7 @@ def write_page(folder: Path, results: Results | None = None) -> Path:
     for inner, part in zip(found.parts, parts, strict=True):
         if titles[part.title] > 1:
             part.title = f"{part.title} ({inner.folder})"
-    html = _environment().get_template("page.html").render(page=_shown(folder, found), parts=parts)
+    html = _environment().get_template("page.html").render(page=own, parts=parts)
     path = folder / PAGE
     try:
         write_text(path, html)
@@ -123,7 +133,7 @@ def _shown(folder: Path, results: Results, part: Part | None = None) -> _Shown:
     table = comparison(results.metrics, results.baselines) if results.metrics or results.baselines else None
     if part is None:
         return _Shown(results, folder, title_of(results), "", "", table)
-    link = quote(os.fsencode(f"{part.folder}/{PAGE}"))
+    link = _address(f"{part.folder}/{PAGE}")
     return _Shown(results, folder, part.title or title_of(results), part.text, link, table)
 
 
@@ -159,9 +169,21 @@ def data_uri(folder: Path, record: MediaRecord) -> str:
     return f"data:{record.mime};base64,{base64.b64encode(content).decode()}"
 
 
+def _fitted(shown: _Shown, room: int) -> tuple[frozenset[str], int]:
+    """The files that do not fit into ``room`` bytes, and what is left of them. Pictures come first: they are small, and say
+    what is in the sounds."""
+    left_out = set()
+    for record in sorted(shown.records, key=lambda record: record.kind == "player"):
+        size = _size(shown.folder, record)
+        if size > room:
+            left_out.add(record.file)
+        else:
+            room -= size
+    return frozenset(left_out), room
+
+
 def _size(folder: Path, record: MediaRecord) -> int:
-    own = _checked(folder, record).stat().st_size
-    return own + (0 if record.picture is None else _size(folder, record.picture))
+    return _checked(folder, record).stat().st_size
 
 
 def _checked(folder: Path, record: MediaRecord) -> Path:
@@ -174,6 +196,11 @@ def _checked(folder: Path, record: MediaRecord) -> Path:
     if path.stat().st_size > LARGEST_MEDIUM:
         raise UserError(f"{path}: {path.stat().st_size} bytes; expected at most {LARGEST_MEDIUM} for a page")
     return path
+
+
+def _address(file: str) -> str:
+    """A file beside the page, as a link holds it; its name need not be text."""
+    return quote(os.fsencode(file))
 
 
 def _duration(seconds: float | None) -> str:
@@ -210,6 +237,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "address": _address,
         "duration": _duration,
         "paragraphs": _paragraphs,
         "figures": figures_table,

@@ -9,7 +9,8 @@ import numpy as np
 import soundfile
 
 from cmmulti.errors import UserError
-from cmmulti.preparation import Prepared, matching, write_arrays
+from cmmulti.files import write_arrays
+from cmmulti.preparation import Prepared, matching
 
 NAME = re.compile(r"(?P<digit>[0-9])_(?P<speaker>[a-z]+)_(?P<take>[0-9]{1,2})\.wav")
 RATE = 8000

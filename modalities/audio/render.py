@@ -32,6 +32,8 @@ PLAYED = 30.0
 """Most seconds that a player has: a page holds all its sound, while the clips themselves lie beside it in full."""
 PLAYED_BYTES = 32_000_000
 """Most that these are before compression: a page refuses a file of twice as much, which dozens of channels would be."""
+TOGETHER_BYTES, FEWEST = 32_000_000, 5.0
+"""The same of all panels of one answer, which play the same part, and the seconds that each has at least."""
 BEFORE = 3.0
 """Seconds before the first hole at which such an excerpt begins."""
 
@@ -41,17 +43,19 @@ def render(panels: Mapping[str, Clip], mark: Sequence[Span] | None) -> list[Medi
     spectra = {caption: _power(clip, 0, clip.frames) for caption, clip in panels.items()}
     loudest = max((float(s.max()) for s in spectra.values()), default=0.0) or 1.0
     return [
-        _player(caption, clip, _picture(caption, clip, spectra[caption], loudest, mark or ()), mark or ())
+        _player(caption, clip, _picture(caption, clip, spectra[caption], loudest, mark or ()), mark or (), len(panels))
         for caption, clip in panels.items()
     ]
 
 
-def _player(caption: str, clip: Clip, picture: Picture, spans: Sequence[Span]) -> Player:
+def _player(caption: str, clip: Clip, picture: Picture, spans: Sequence[Span], panels: int) -> Player:
     """16 bits, which every browser plays: WAV, or FLAC where long; of a very long one an excerpt, and it says so."""
     buffer = io.BytesIO()
     compressed = clip.seconds > LONG and clip.channels <= FLAC_CHANNELS and clip.rate <= FLAC_RATE
     container = "FLAC" if compressed else "WAV"
-    length = min(round(PLAYED * clip.rate), PLAYED_BYTES // (2 * clip.channels))
+    frame = 2 * clip.channels
+    share = max(TOGETHER_BYTES // (frame * panels), round(FEWEST * clip.rate))
+    length = min(round(PLAYED * clip.rate), PLAYED_BYTES // frame, share)
     if clip.frames > length:
         before = min(round(BEFORE * clip.rate), length // 4)
         start = min(max((spans[0][0] if spans else 0) - before, 0), clip.frames - length)

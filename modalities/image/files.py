@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import Image
 
 from cmmulti.errors import UserError
 from cmmulti.files import writing
 from modalities.image import png
+from modalities.image.orientation import UNREADABLE, upright
 from modalities.image.picture import Picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -19,22 +20,9 @@ LARGEST_FILE = 512 * 2**20
 LARGEST_PICTURE = 64_000_000
 """Most bytes of a file and most pixels of a picture that are read: beyond, a header is taken for a trap."""
 
-# What Pillow and its codecs raise on damaged files.
-_DAMAGE = (OSError, ValueError, SyntaxError, KeyError, IndexError, TypeError, EOFError, ArithmeticError, MemoryError)
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 # Random bytes without 255, which would begin a marker.
 _FURTHER = bytes(np.random.default_rng(0).integers(0, 255, 1024, dtype=np.uint8))
-# What brings a picture upright, by the orientation in its EXIF data. Pillow's own function also writes these data anew and
-# fails on what it cannot write.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 # High and low byte of big-endian samples, by colour type, in Pillow's names for what a decoder delivers.
 _RAW16 = {2: ("RGB;16B", "RGB;16L"), 6: ("RGBA;16B", "RGBA;16L")}
 
@@ -42,7 +30,7 @@ _RAW16 = {2: ("RGB;16B", "RGB;16L"), 6: ("RGBA;16B", "RGBA;16L")}
 def load(path: Path) -> Picture:
     """Read a PNG or JPEG file whole.
 
-    Palette pictures become RGB, pictures of 1 to 4 bits 8-bit grey; the orientation that a camera wrote is applied.
+    Palette pictures become RGB, pictures of 1 to 4 bits 8-bit grey; the orientation that the file states is applied.
 
     Raises:
         UserError: no such file, empty, not PNG or JPEG, damaged, cut off, too large, or CMYK.
@@ -68,7 +56,7 @@ def decode(data: bytes, name: str, path: Path | None = None) -> Picture:
             return _png(data, name, path)
         if data.startswith(b"\xff\xd8\xff"):
             return _jpeg(data, name, path)
-    except (*_DAMAGE, *_BOMBS) as error:
+    except (*UNREADABLE, *_BOMBS) as error:
         raise UserError(f"{name}: the picture is damaged: {error or type(error).__name__}") from error
     raise UserError(f"{name}: neither PNG nor JPEG (it begins with {data[:8]!r})")
 
@@ -107,6 +95,7 @@ def _png(data: bytes, name: str, path: Path | None) -> Picture:
     with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
         profile = image.info.get("icc_profile")
         array = _colour16(data, header.colour) if header.depth == 16 and header.colour else _pixels(image)
+        array = upright(array, image)
     return _assemble(array, "PNG", path, profile)
 
 
@@ -126,8 +115,7 @@ def _jpeg(data: bytes, name: str, path: Path | None) -> Picture:
         if image.mode not in ("L", "RGB"):
             raise UserError(f"{name}: a JPEG of mode {image.mode}; expected grey or RGB")
         profile = image.info.get("icc_profile")
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-        array = _pixels(image if turn is None else image.transpose(turn))
+        array = upright(_pixels(image), image)
         stored = np.asarray(image)
     # Where the data end too early the decoder goes on with a flat colour and says nothing. Further data before the end
     # mark, which a whole picture never reaches, then show in the pixels.

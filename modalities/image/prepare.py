@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from cmmulti.errors import UserError
-from cmmulti.preparation import Prepared, matching, write_arrays
+from cmmulti.files import write_arrays
+from cmmulti.preparation import Prepared, matching
 from modalities.image.datasets import CIFAR10_CLASSES as CLASSES
 
 LARGEST_FILE = 100_000

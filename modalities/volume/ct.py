@@ -21,11 +21,16 @@ from modalities.volume import representation
 from modalities.volume.item import Volume
 from modalities.volume.levels import Start
 from modalities.volume.measured_ct import MeasuredCT
+from modalities.volume.measurements import Measurements, input_name
 from modalities.volume.resampling import AIR_HU
 from modalities.volume.settings import VolumeSettings
 from modalities.volume.simulate_ct import simulate_sinogram
 from modalities.volume.sinogram import PHOTONS, Sinogram, load_sinogram, save_sinogram
 from modalities.volume.stacks import Stack, slices_last
+
+INPUT = Measurements(
+    Sinogram, load_sinogram, name="a measured sinogram", scan="a CT scan", simulation=("views", "noise_seed")
+)
 
 NOTE = "simulated from a reconstructed scan with a parallel beam, optimistic"
 
@@ -66,24 +71,13 @@ class CT(Task):
 
     def prepare(self, modality: Any, source: Path | Item, options: Any, model: Model) -> Assignment:
         settings: VolumeSettings = modality.settings
-        name = str(source) if isinstance(source, Path) else "input"
+        name = input_name(source)
         if settings.kind == "ct" and settings.window[0] > AIR_HU:
             raise UserError(
                 f"{name}: the model's window begins at {settings.window[0]:g} HU and has no number for the air that beams "
                 f"cross; expected a model whose window begins at {AIR_HU:g} HU or below"
             )
-        if isinstance(source, Path) and source.suffix.lower() == ".npz":
-            source = load_sinogram(source)
-        truth: Volume | None = None
-        if isinstance(source, Sinogram):
-            if options.simulate:
-                raise UserError(f"{name}: is a measured sinogram already; leave out --simulate")
-            item = source
-        else:
-            if not options.simulate:
-                raise UserError(f"{name}: expected a measured sinogram (.npz); a CT scan is accepted with --simulate")
-            truth = modality.load(source) if isinstance(source, Path) else source
-            item = simulated(truth, settings, options)
+        item, truth = INPUT.of(source, options, modality.load, lambda scan: simulated(scan, settings, options))
         return _assignment(MeasuredCT.of(item, settings, options.dose, name, options.resample), item, truth, options, model)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
 from nibabel import affines, orientations
 
+from cmmulti.errors import UserError
 from modalities.volume.item import Array, Volume
 
 Plane = Literal["axial", "coronal", "sagittal"]
@@ -107,6 +109,20 @@ def to_ras(values: Sequence[T], plane: Plane) -> tuple[T, T, T]:
         next(v for v, letter in zip(values, AXES[plane], strict=True) if letter in pair) for pair in ("RL", "AP", "SI")
     )
     return x, y, z
+
+
+def checked_affine(path: Path, affine: Array, told: str = "") -> Array:
+    """The affine, refused unless it is finite with voxels of 0.001 to 1000 mm whose axes span space; ``told`` ends the
+    message."""
+    finite = bool(np.isfinite(affine).all()) and bool((np.abs(affine) < 1e6).all())
+    mm = affines.voxel_sizes(affine) if finite else np.zeros(3)
+    flat = not finite or bool((mm < 1e-3).any()) or bool((mm > 1e3).any())
+    if flat or abs(np.linalg.det(affine[:3, :3] / mm)) < 1e-2:
+        raise UserError(
+            f"{path}: no usable geometry: affine {np.round(affine[:3], 4).tolist()}; expected voxels of 0.001 to 1000 mm "
+            f"along three directions{told}"
+        )
+    return affine
 
 
 def apart_mm(a: Array, b: Array, shape: Sequence[int]) -> float:

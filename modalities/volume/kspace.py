@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from cmmulti.errors import UserError
+from cmmulti.files import write_arrays
+from modalities.volume.geometry import checked_affine
 from modalities.volume.item import Array, Stated
-from modalities.volume.nifti import checked_affine
-from modalities.volume.npz import read_npz, write_npz
+from modalities.volume.npz import read_npz
 
 LEAST, MOST = 1e-12, 1e15
 """Of the largest value of k-space: what single precision can work with."""
@@ -94,8 +95,8 @@ def check_size(kspace: Array, name: str) -> None:
 
 
 def save_kspace(item: KSpace, path: Path) -> Path:
-    """Write the form that :func:`load_kspace` reads."""
-    return write_npz(
+    """Write the form that :func:`load_kspace` reads; raises UserError where it cannot be written."""
+    return write_arrays(
         path, {"kspace": item.kspace, "mask": item.mask, "affine": item.affine, "voxel_mm": np.array(item.voxel_mm)}
     )
 

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from cmmulti.errors import UserError
 from cmmulti.modality import Assignment, Item, Task, TaskOptions
 from cmmulti.model import Model
 from cmmulti.problems.base import Noised
@@ -21,9 +20,18 @@ from modalities.volume.kspace import KSpace, check_size, load_kspace, save_kspac
 from modalities.volume.levels import Start
 from modalities.volume.masks import MaskKind, cartesian_mask, default_calibration
 from modalities.volume.measured_mri import MeasuredMRI
+from modalities.volume.measurements import Measurements, input_name
 from modalities.volume.settings import VolumeSettings
 from modalities.volume.simulate import NOTE, simulate_kspace
 from modalities.volume.stacks import Stack, slices_last
+
+INPUT = Measurements(
+    KSpace,
+    load_kspace,
+    name="measured k-space",
+    scan="a magnitude volume",
+    simulation=("acceleration", "calibration", "mask_kind", "mask_seed"),
+)
 
 SIMULATED_NOISE = 0.01
 """``--noise`` of a simulation that does not say."""
@@ -72,19 +80,8 @@ class MRI(Task):
 
     def prepare(self, modality: Any, source: Path | Item, options: Any, model: Model) -> Assignment:
         settings: VolumeSettings = modality.settings
-        name = str(source) if isinstance(source, Path) else "input"
-        if isinstance(source, Path) and source.suffix.lower() == ".npz":
-            source = load_kspace(source)
-        truth: Volume | None = None
-        if isinstance(source, KSpace):
-            if options.simulate:
-                raise UserError(f"{name}: is measured k-space already; leave out --simulate")
-            item = source
-        else:
-            if not options.simulate:
-                raise UserError(f"{name}: expected measured k-space (.npz); a magnitude volume is accepted with --simulate")
-            truth = modality.load(source) if isinstance(source, Path) else source
-            item = simulated(truth, settings, options)
+        item, truth = INPUT.of(source, options, modality.load, lambda scan: simulated(scan, settings, options))
+        name = input_name(source)
         measured = MeasuredMRI.of(item, settings, options.noise, name, options.phase, options.resample)
         return _assignment(measured, item, truth, options, model)
 

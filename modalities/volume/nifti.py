@@ -15,6 +15,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
 from cmmulti.errors import UserError
+from modalities.volume.geometry import checked_affine
 from modalities.volume.item import Array, Volume
 
 MAX_VOXELS = 2**28
@@ -24,6 +25,9 @@ MAX_RATIO = 1100
 """Deflate packs at most 1032 bytes into one: a header that promises more is lying."""
 
 SUFFIXES = (".nii", ".nii.gz")
+
+UNITS = {1: ("metres", 1000.0), 3: ("microns", 0.001)}
+"""What a header's lengths are in, by its code, and mm per unit; every other code, unknown (0) included, is read as mm."""
 
 _SLACK = 16  # bytes that may follow the data: alignment
 _MAX_EXTENSIONS = 2**24  # bytes between header and data
@@ -171,22 +175,32 @@ def _scaling(path: Path, header: Any) -> tuple[float, float]:
 
 
 def _affine(path: Path, header: Any) -> Array:
-    """sform where its code is set, else qform, else voxel sizes; refused where it is no geometry."""
+    """sform where its code is set, else qform, else voxel sizes, in mm; refused where it is no geometry."""
     try:
-        affine = np.asarray(header.get_best_affine(), np.float64)
+        affine = _in_mm(header)
     except (HeaderDataError, ValueError, np.linalg.LinAlgError) as error:
         raise UserError(f"{path}: damaged NIfTI header (qform: {error})") from error
-    return checked_affine(path, affine)
+    unit = _unit(header)[0]
+    return checked_affine(path, affine, "" if unit == "mm" else f"; the header's unit is {unit} (xyzt_units)")
 
 
-def checked_affine(path: Path, affine: Array) -> Array:
-    """The affine, refused unless it is finite with voxels of 0.001 to 1000 mm whose axes span space."""
-    finite = bool(np.isfinite(affine).all()) and bool((np.abs(affine) < 1e6).all())
-    mm = nib.affines.voxel_sizes(affine) if finite else np.zeros(3)
-    flat = not finite or bool((mm < 1e-3).any()) or bool((mm > 1e3).any())
-    if flat or abs(np.linalg.det(affine[:3, :3] / mm)) < 1e-2:
-        raise UserError(f"{path}: no usable geometry: affine {np.round(affine[:3], 4).tolist()}")
+def _unit(header: Any) -> tuple[str, float]:
+    """Name of the header's unit of length, and mm per unit."""
+    return UNITS.get(int(header["xyzt_units"]) % 8, ("mm", 1.0))
+
+
+def _in_mm(header: Any) -> Array:
+    """(4, 4) from voxel index to world mm."""
+    affine = np.array(header.get_best_affine(), np.float64)
+    affine[:3] *= _unit(header)[1]
     return affine
+
+
+def _in_unit(affine: Array, header: Any) -> Array:
+    """(4, 4) in mm, in the header's own unit."""
+    own = affine.copy()
+    own[:3] /= _unit(header)[1]
+    return own
 
 
 def _check_finite(path: Path, volume: Volume) -> None:
@@ -211,11 +225,11 @@ def image(volume: Volume) -> nib.Nifti1Image:
         made.set_sform(volume.affine, code=2)
         made.header.set_xyzt_units("mm")
         made.header.set_zooms([*volume.voxel_mm, *[1.0] * len(volume.trailing)])
-    elif not np.allclose(header.get_best_affine(), volume.affine, atol=1e-4):
-        # A part of the scan, or a resampled one: the same codes, another place.
-        codes = int(header["qform_code"]), int(header["sform_code"])
-        made.set_qform(volume.affine, code=codes[0])
-        made.set_sform(volume.affine, code=codes[1] or 2)
+    elif not np.allclose(_in_mm(header), volume.affine, atol=1e-4):
+        # A part of the scan, or a resampled one: the same codes and unit, another place.
+        codes, affine = (int(header["qform_code"]), int(header["sform_code"])), _in_unit(volume.affine, header)
+        made.set_qform(affine, code=codes[0])
+        made.set_sform(affine, code=codes[1] or 2)
     if data.dtype.kind in "iu" or (volume.slope, volume.inter) != (1.0, 0.0):
         made.header.set_slope_inter(volume.slope, volume.inter)
     else:

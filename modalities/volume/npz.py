@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cmmulti.errors import UserError
-from cmmulti.files import DAMAGED_ARCHIVE, replacing
+from cmmulti.files import DAMAGED_ARCHIVE
 
 _DEFLATE_LIMIT = 1032
 """No deflate stream grows by more than this factor."""
@@ -55,13 +55,6 @@ def array_names(path: Path) -> set[str]:
             return {name.removesuffix(".npy") for name in archive.namelist()}
     except DAMAGED_ARCHIVE as error:
         raise UserError(f"{path}: not a readable .npz archive: {str(error) or type(error).__name__}") from error
-
-
-def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
-    """Write an archive that :func:`read_npz` reads; it appears whole or not at all."""
-    with replacing(path) as part, open(part, "wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **arrays)
-    return path
 
 
 def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, kinds: str) -> np.ndarray:

@@ -11,7 +11,8 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 
 from cmmulti.errors import UserError
-from cmmulti.preparation import Prepared, matching, write_arrays
+from cmmulti.files import write_arrays
+from cmmulti.preparation import Prepared, matching
 from modalities.volume.item import Array
 
 SIDE = 512

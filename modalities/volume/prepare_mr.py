@@ -10,7 +10,8 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from scipy import ndimage
 
 from cmmulti.errors import UserError
-from cmmulti.preparation import Prepared, matching, write_arrays
+from cmmulti.files import write_arrays
+from cmmulti.preparation import Prepared, matching
 from modalities.volume import nifti
 from modalities.volume.item import Array, Volume
 

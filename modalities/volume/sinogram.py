@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from cmmulti.errors import UserError
+from cmmulti.files import write_arrays
 from modalities.volume.item import Array, Stated
 from modalities.volume.kspace import measured_affine
 from modalities.volume.metrics import MU_WATER
-from modalities.volume.npz import read_npz, write_npz
+from modalities.volume.npz import read_npz
 
 PHOTONS = (10.0, 1e12)
 """Fewest and most unattenuated photons per bin and view that noise is modelled for; the most are as good as none."""
@@ -96,7 +97,7 @@ def load_sinogram(path: Path) -> Sinogram:
 
 
 def save_sinogram(item: Sinogram, path: Path) -> Path:
-    """Write the form that :func:`load_sinogram` reads."""
+    """Write the form that :func:`load_sinogram` reads; raises UserError where it cannot be written."""
     arrays = {
         "sinogram": item.sinogram,
         "angles_deg": item.angles_deg,
@@ -109,7 +110,7 @@ def save_sinogram(item: Sinogram, path: Path) -> Path:
         arrays["size"] = np.array(item.size)
     if item.photons is not None:
         arrays["photons"] = np.array(item.photons)
-    return write_npz(path, arrays)
+    return write_arrays(path, arrays)
 
 
 def _number(path: Path, name: str, value: Array, least: float, most: float, unit: str) -> float:

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from cmmulti.errors import UserError
-from cmmulti.report import Part, Results, gather, page, read_results, write_page, write_results
+from cmmulti.report import Part, Results, gather, read_results, write_page, write_results
 from cmmulti.report.figures import figure
 from cmmulti.report.page import check_replaceable, comparison
 from cmmulti.report.results import RowRecord, SectionRecord
@@ -159,29 +159,6 @@ def test_parts_have_their_own_titles(tmp_path: Path, make: Callable[..., Path]) 
     html = write_page(tmp_path).read_text()
     assert "The first" in html
     assert "Words." in html
-
-
-def test_beyond_its_size_a_page_links_instead(
-    tmp_path: Path, make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make(tmp_path / "a")
-    make(tmp_path / "b")
-    size = sum(path.stat().st_size for path in (tmp_path / "a").glob("*s/*"))
-    monkeypatch.setattr(page, "EMBEDDED", size)
-    html = write_page(tmp_path).read_text()
-    assert html.count("<audio") == 1
-    assert 'on <a href="b/index.html">its own page' in html
-
-
-def test_pictures_in_rows_count_towards_the_size(
-    tmp_path: Path, make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = make(tmp_path / "a")
-    media = [record for section in read_results(folder).sections for record in section.media]
-    section = SectionRecord(title="Side by side", rows=[RowRecord(title="ctm", media=media)])
-    write_results(Results(command="", model="m", task="compare", sections=[section]), folder)
-    monkeypatch.setattr(page, "EMBEDDED", 100)
-    assert "<img" not in write_page(tmp_path).read_text()
 
 
 def test_a_missing_picture_is_named(tmp_path: Path, make: Callable[..., Path]) -> None:

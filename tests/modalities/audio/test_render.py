@@ -95,6 +95,17 @@ def test_of_many_channels_less_is_played(modality: AudioModality, monkeypatch: p
     assert sf.info(io.BytesIO(player.wav)).frames == 800
 
 
+def test_panels_share_what_a_page_holds_and_play_the_same_part(
+    modality: AudioModality, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modalities.audio.render.TOGETHER_BYTES", 48_000)
+    clip = from_floats(np.zeros((2000, 10)), 100)
+    players = modality.render(dict.fromkeys(("input", "result", "truth"), clip), mark=[(1000, 1100)])
+    assert {player.caption.partition(" ")[2] for player in players} == {"(plays 8.0 to 16.0 s of 20.0 s)"}
+    many = modality.render(dict.fromkeys(map(str, range(12)), clip))
+    assert {player.caption.partition(" ")[2] for player in many} == {"(plays 0.0 to 5.0 s of 20.0 s)"}
+
+
 def test_a_long_clip_has_a_close_up_of_its_hole(modality: AudioModality, voice) -> None:
     clip = from_floats(voice(8000, 3), 8000)
     assert len(pixels(modality.render({"a": clip}, mark=[(8000, 8800)])[0])) > 1.5 * len(

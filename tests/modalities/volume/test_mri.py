@@ -78,7 +78,7 @@ def test_a_saved_simulation_gives_the_same_result_as_the_simulation(modality, mo
     assert simulated.truth is truth
     path = simulated.measurement(tmp_path)
     assert path == tmp_path / "measurement.npz"
-    measured = prepared(modality, model, path, mask_kind=kind, noise=0.02)
+    measured = prepared(modality, model, path, noise=0.02)
     assert measured.truth is None
     assert measured.measurement is None
     assert NOTE not in measured.notes
