@@ -23,8 +23,7 @@ from cmmulti.pipeline.processes import gathered, my_share
 from cmmulti.pipeline.solving import solved
 from cmmulti.randomness import SampleRandomness
 from cmmulti.samplers.base import Callback, Sampler, Samples
-from cmmulti.samplers.multistep import Multistep
-from cmmulti.samplers.named import sampler_named
+from cmmulti.samplers.named import sampler_for
 
 
 class Pipeline(Conditioned):
@@ -256,14 +255,7 @@ class Pipeline(Conditioned):
         Raises:
             UserError: there is no such sampler or setting, or it is not one for this model.
         """
-        chosen = self.sampler_name(name)
-        found = sampler_named(chosen)
-        if self.model.role != "teacher" and not isinstance(found, Multistep):
-            # Its estimate is the end of the trajectory, not its slope: the solver would go astray in silence.
-            raise UserError(
-                f"sampler {chosen}: for denoising teachers; expected multistep for this {self.model.role} model"
-            )
-        return found
+        return sampler_for(self.model.role, self.sampler_name(name))
 
     def sampler_name(self, name: str | None = None) -> str:
         """By default the model's own; else Heun for a teacher and multistep sampling for the others."""

@@ -88,3 +88,47 @@ def refused(folder: Path, message: str) -> None:
             read(folder)
         assert "\n" not in str(caught.value)
         assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sampler": "huen"}, r"config\.json: unknown sampler 'huen'; did you mean 'heun'"),
+        (
+            {"sampler": "stochastic-heun:churn=x", "role": "teacher"},
+            r"config\.json: sampler stochastic-heun: churn: expected a number, got 'x'",
+        ),
+        (
+            {"sampler": "heun"},
+            r"config\.json: sampler heun: for denoising teachers; expected multistep for this consistency model",
+        ),
+        (
+            {"levels": {"2": [1.0, 2.0]}},
+            r"config\.json: levels\.2: expected strictly decreasing noise levels, got \[1\.0, 2\.0\]",
+        ),
+        ({"levels": {"2": [90.0, 2.0]}}, r"config\.json: levels\.2: expected noise levels in \(0, 80\], got \[90\.0, 2\.0\]"),
+        ({"levels": {"2": [80.0, 0.0]}}, r"config\.json: levels\.2: expected noise levels in \(0, 80\], got \[80\.0, 0\.0\]"),
+        ({"levels": {"2": [80.0, float("nan")]}}, r"config\.json: levels\.2: expected noise levels in \(0, 80\]"),
+        ({"levels": {"2": []}}, r"config\.json: levels\.2: expected at least one noise level, got none"),
+        ({"levels": {"3": [80.0, 1.0]}}, r"config\.json: levels\.3: expected 3 noise levels, one for each step, got 2"),
+        ({"levels": {"0": [80.0]}}, r"config\.json: levels\.0: expected a number of steps of at least 1"),
+    ],
+)
+def test_samplers_and_levels_that_there_are_not(
+    pipe: Pipeline, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    refused(edited(pipe, tmp_path, changes), message)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sampler": "multistep", "levels": {"1": [80.0], "2": [80.0, 0.8]}},
+        {"sampler": "stochastic-heun:churn=30", "role": "teacher"},
+        {"sampler": None},
+    ],
+)
+def test_those_that_there_are_are_taken(pipe: Pipeline, tmp_path: Path, changes: dict[str, Any]) -> None:
+    folder = edited(pipe, tmp_path, changes)
+    assert Pipeline.from_pretrained(folder).config.sampler == changes["sampler"]
+    assert inspect(folder)["kind"] == "model"
