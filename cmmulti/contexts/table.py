@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from cmmulti.errors import UserError
-from cmmulti.files import DAMAGED_ARCHIVE
+from cmmulti.files import DAMAGED_ARCHIVE, regular_file
 
 FILE = "file"
 """The column of a CSV table that says which item a row belongs to."""
@@ -64,8 +64,7 @@ def read_contexts(path: Path) -> ContextTable:
     Raises:
         UserError: naming the file, the entry and what was expected.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected contexts in {', '.join(SUFFIXES)}")
+    regular_file(path, f"contexts in {', '.join(SUFFIXES)}")
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise UserError(f"{path}: expected contexts in a file ending in {', '.join(SUFFIXES)}")

@@ -106,8 +106,14 @@ def refused(folder: Path, message: str) -> None:
             {"levels": {"2": [1.0, 2.0]}},
             r"config\.json: levels\.2: expected strictly decreasing noise levels, got \[1\.0, 2\.0\]",
         ),
-        ({"levels": {"2": [90.0, 2.0]}}, r"config\.json: levels\.2: expected noise levels in \(0, 80\], got \[90\.0, 2\.0\]"),
-        ({"levels": {"2": [80.0, 0.0]}}, r"config\.json: levels\.2: expected noise levels in \(0, 80\], got \[80\.0, 0\.0\]"),
+        (
+            {"levels": {"2": [90.0, 2.0]}},
+            r"config\.json: levels\.2: expected noise levels in \(0, 80\], got \[90\.0, 2\.0\]",
+        ),
+        (
+            {"levels": {"2": [80.0, 0.0]}},
+            r"config\.json: levels\.2: expected noise levels in \(0, 80\], got \[80\.0, 0\.0\]",
+        ),
         ({"levels": {"2": [80.0, float("nan")]}}, r"config\.json: levels\.2: expected noise levels in \(0, 80\]"),
         ({"levels": {"2": []}}, r"config\.json: levels\.2: expected at least one noise level, got none"),
         ({"levels": {"3": [80.0, 1.0]}}, r"config\.json: levels\.3: expected 3 noise levels, one for each step, got 2"),
