@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from cmmulti.contexts.archive import read_npz
 from cmmulti.errors import UserError
-from cmmulti.files import DAMAGED_ARCHIVE, regular_file
+from cmmulti.files import regular_file
 
 FILE = "file"
 """The column of a CSV table that says which item a row belongs to."""
@@ -71,7 +72,7 @@ def read_contexts(path: Path) -> ContextTable:
     if suffix == ".csv":
         names, entries = _csv(path)
     else:
-        names, entries = (), _arrays(path, _npz(path) if suffix == ".npz" else _safetensors(path))
+        names, entries = (), _arrays(path, read_npz(path) if suffix == ".npz" else _safetensors(path))
     if not entries:
         raise UserError(f"{path}: holds no contexts; expected one per item")
     return ContextTable(path, names, entries)
@@ -112,17 +113,6 @@ def _number(text: str | None, where: str) -> float:
     if not abs(value) <= torch.finfo(torch.float32).max:  # NaN is not, either; the network is told no more
         raise UserError(f"{where} = {text!r}: expected a finite number of single precision")
     return value
-
-
-def _npz(path: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("a single array")
-            for name in archive.files:
-                yield name, archive[name]
-    except DAMAGED_ARCHIVE as error:
-        raise UserError(f"{path}: not a whole archive of arrays ({error})") from error
 
 
 def _safetensors(path: Path) -> Iterator[tuple[str, Any]]:
