@@ -18,8 +18,9 @@ from cmmulti.training import folder
 from cmmulti.training.build import Parts, build, order_of, parameter_count
 from cmmulti.training.data import BadBatch, collate
 from cmmulti.training.module import TrainingModule
-from cmmulti.training.network_check import check_distance
+from cmmulti.training.network_check import check_distance, unheard_classes
 from cmmulti.training.order import Place
+from cmmulti.training.quiet import say
 from cmmulti.training.run import record_of
 from cmmulti.training.strategy import strategy_of
 
@@ -75,10 +76,13 @@ def trial(config: RunConfig, resumed: Path | None = None) -> Trial:
         UserError: whatever would stop the run before its first step or at it; the loss is not finite.
     """
     strategy_of(config)
+    asked = config
     if resumed is not None:
         folder.check(resumed, resume=True)
         config = folder.same_run(resumed, config)
     parts = build(config)
+    if told := unheard_classes(asked, parts.modality):
+        say(told)
     if resumed is not None:
         folder.same_material(resumed, record_of(parts, command=""))
     config = parts.config
