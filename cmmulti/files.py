@@ -6,6 +6,7 @@ import contextlib
 import json
 import lzma
 import os
+import stat
 import tempfile
 import tokenize
 import zipfile
@@ -107,6 +108,51 @@ def json_text(values: Any) -> str:
     return json.dumps(values, indent=2) + "\n"
 
 
+def regular_file(path: Path, expected: str) -> int:
+    """The size in bytes of a file that is one: a pipe or a device may have no end, or nobody who writes to it.
+
+    Args:
+        expected: what the file should be, for the message where it is not.
+
+    Raises:
+        UserError: it is missing, or a folder, pipe or device.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; expected {expected}") from error
+    except (OSError, ValueError) as error:  # a name with a zero byte is no name
+        raise UserError(
+            f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); expected {expected}"
+        ) from error
+    if stat.S_ISREG(found.st_mode):
+        return found.st_size
+    kind = "folder" if stat.S_ISDIR(found.st_mode) else "named pipe" if stat.S_ISFIFO(found.st_mode) else "device"
+    raise UserError(f"{path}: a {kind}; expected {expected}")
+
+
+def read_bytes(path: Path, expected: str, largest: int, handed: bool = False) -> bytes:
+    """What a regular file holds.
+
+    Args:
+        expected: as for :func:`regular_file`. largest: its size in bytes at most. handed: take what a shell hands to the
+            command as well: ``/dev/stdin``, and the ``/dev/fd/63`` of ``<(...)``.
+
+    Raises:
+        UserError: it is missing, too large, or none that is read.
+    """
+    if not (handed and (path == Path("/dev/stdin") or path.parent == Path("/dev/fd"))):
+        regular_file(path, expected)
+    try:
+        with path.open("rb") as file:
+            content = file.read(largest + 1)  # not by the size that was told: a file may grow, a pipe has none
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); expected {expected}") from error
+    if len(content) > largest:
+        raise UserError(f"{path}: more than {largest} bytes; expected {expected} of at most {largest} bytes")
+    return content
+
+
 def read_json(path: Path, expected: str, largest: int = 4_000_000) -> dict[str, Any]:
     """The object in a JSON file.
 
@@ -114,16 +160,11 @@ def read_json(path: Path, expected: str, largest: int = 4_000_000) -> dict[str, 
         expected: what the file should be, for the message where it is not. largest: its size in bytes at most.
 
     Raises:
-        UserError: it is missing, too large, damaged, or holds something else than an object.
+        UserError: it is missing, no regular file, too large, damaged, or holds something else than an object.
     """
+    content = read_bytes(path, expected, largest)
     try:
-        if path.stat().st_size > largest:
-            raise UserError(f"{path}: {path.stat().st_size} bytes; expected {expected} of at most {largest} bytes")
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; expected {expected}") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); expected {expected}") from error
+        values = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({error})") from error
     if not isinstance(values, dict):

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cmmulti.errors import UserError
-from cmmulti.files import replacing
+from cmmulti.files import regular_file, replacing
 
 
 def write_weights(path: Path, network: nn.Module, half: bool, form: int) -> None:
@@ -35,8 +35,7 @@ def read_weights(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[st
     Raises:
         UserError: naming the file and what is wrong with it.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected the weights of the model")
+    regular_file(path, "the weights of the model")
     try:
         with safe_open(path, framework="pt") as stored:
             shapes = {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118

@@ -32,7 +32,9 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         action="store_true",
         help="check everything, take one gradient of each model (minutes), write nothing",
     )
-    parser.add_argument("--json", action="store_true", help="print comparison.json instead of where the page is")
+    parser.add_argument(
+        "--json", action="store_true", help="print comparison.json instead of where the page is, or what would be trained"
+    )
     parser.set_defaults(run=run)
 
 
@@ -48,8 +50,13 @@ def run(args: argparse.Namespace) -> int:
     stoppable()
     plan = load_plan(args.config, args.set, args.data_root)
     out = args.out or Path("comparisons") / args.config.stem
-    prepare(plan, out, tell)
+    trials = prepare(plan, out, tell)
     if args.dry_run:
+        if args.json:
+            from cmmulti.comparison.planned import planned_text
+            from cmmulti.comparison.state import Places
+
+            print(planned_text(plan, Places(out), trials))
         tell(f"{len(plan.entries)} trainings of {plan.config.budget.told}, teachers' own budgets excepted")
         return EXIT_OK
     failures = compare(plan, out, typed(args), tell)

@@ -17,7 +17,7 @@ from cmmulti.evaluation.study import FEWEST
 from cmmulti.modality import DataSource
 from cmmulti.pipeline import Pipeline
 from cmmulti.training.build import Parts, build, load_pipeline, pipeline_config
-from cmmulti.training.dry_run import dry_run
+from cmmulti.training.dry_run import Trial, trial
 from cmmulti.training.export import assembled
 from cmmulti.training.sources import build_modality, data_source
 
@@ -25,15 +25,19 @@ Place = Callable[[Cell, Entry], Path | str | None]
 """Where the model lies that an entry is made from; None where it is not there yet."""
 
 
-def check(work: Iterable[tuple[Cell, Entry]], trained: Place, tell: Callable[[str], None]) -> None:
+def check(work: Iterable[tuple[Cell, Entry]], trained: Place, tell: Callable[[str], None]) -> dict[str, Trial]:
     """Build every entry, take one gradient of it, and look for what its evaluation asks for.
 
     A teacher that is yet to be trained is stood in for by its network with fresh weights.
+
+    Returns:
+        What each training would be, by the entry's name; of a joint model in its first cell.
 
     Raises:
         UserError: one line with every mistake in it.
     """
     wrong: list[str] = []
+    trials: dict[str, Trial] = {}
     looked: set[str] = set()
     with tempfile.TemporaryDirectory() as folder:
         stand_ins: dict[str, Path] = {}
@@ -44,7 +48,8 @@ def check(work: Iterable[tuple[Cell, Entry]], trained: Place, tell: Callable[[st
                     continue  # its own mistake is told
                 config = entry.config(parent)
                 if entry.home == cell.name:
-                    tell(f"{entry.name}: {dry_run(config, None if entry.budget is None else entry.budget.told)}")
+                    trials[entry.name] = found = trial(config)
+                    tell(f"{entry.name}: {found.told(None if entry.budget is None else entry.budget.told)}")
                 if cell.name not in looked:
                     looked.add(cell.name)
                     _check_evaluation(cell, entry.here(config))
@@ -54,6 +59,7 @@ def check(work: Iterable[tuple[Cell, Entry]], trained: Place, tell: Callable[[st
                 wrong.append(told if told.startswith(entry.name) else f"{entry.name}: {told}")
     if wrong:
         raise UserError("; ".join(dict.fromkeys(wrong)))
+    return trials
 
 
 def _stand_in(cell: Cell, entry: Entry, folder: Path, made: dict[str, Path]) -> Path | str | None:

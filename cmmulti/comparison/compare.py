@@ -15,13 +15,17 @@ from cmmulti.comparison.summary import write_summary
 from cmmulti.comparison.work import Failure, done, trained_parent
 from cmmulti.errors import UserError
 from cmmulti.report.folder import IGNORED, check_free, unwritable
+from cmmulti.training.dry_run import Trial
 
 PAUSE = 5.0
 """Seconds between looks at whether another process has ended what is waited for."""
 
 
-def prepare(plan: Plan, out: Path, tell: Callable[[str], None]) -> None:
+def prepare(plan: Plan, out: Path, tell: Callable[[str], None]) -> dict[str, Trial]:
     """Find every mistake that can be found before the first training.
+
+    Returns:
+        What each training that is left would be, by the entry's name; of a joint model in its first cell.
 
     Raises:
         UserError: one line with all of them; ``out`` holds something else or another comparison.
@@ -41,7 +45,7 @@ def prepare(plan: Plan, out: Path, tell: Callable[[str], None]) -> None:
     for _, entry in plan.entries:
         if all(entry is not other for _, other in left):
             tell(f"{entry.name}: done")
-    check(left, lambda cell, entry: trained_parent(places, cell, entry), tell)
+    return check(left, lambda cell, entry: trained_parent(places, cell, entry), tell)
 
 
 def compare(plan: Plan, out: Path, command: str, tell: Callable[[str], None]) -> dict[str, Failure]:

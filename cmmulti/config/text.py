@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from cmmulti.errors import UserError
+from cmmulti.files import read_bytes
 
 LARGEST = 1_000_000
 """Bytes of the largest config that is read, and its characters with every alias (``*a``) written out."""
@@ -75,17 +76,16 @@ _Loader.add_implicit_resolver(
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
+    """The mapping in a YAML file, or in what a shell hands over (``/dev/stdin``, ``<(...)``).
 
     Raises:
-        UserError: the file is missing, too large, no YAML, or no mapping; the line is named.
+        UserError: the file is missing, no regular one, too large, no YAML, or no mapping; the line is named.
     """
+    content = read_bytes(path, "a config", LARGEST, handed=True)
     try:
-        if path.stat().st_size > LARGEST:
-            raise UserError(f"{path}: {path.stat().st_size} bytes; expected a config of at most {LARGEST}")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a config ({getattr(error, 'strerror', None) or error})") from error
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: cannot be read as a config ({error})") from error
     value = parse_yaml(text, str(path))
     if not isinstance(value, dict):
         raise UserError(f"{path}: expected a mapping of sections (modality, data, method, ...), got {_kind(value)}")

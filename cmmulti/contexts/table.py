@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from cmmulti.contexts.archive import read_npz
 from cmmulti.errors import UserError
-from cmmulti.files import DAMAGED_ARCHIVE
+from cmmulti.files import regular_file
 
 FILE = "file"
 """The column of a CSV table that says which item a row belongs to."""
@@ -64,15 +65,14 @@ def read_contexts(path: Path) -> ContextTable:
     Raises:
         UserError: naming the file, the entry and what was expected.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected contexts in {', '.join(SUFFIXES)}")
+    regular_file(path, f"contexts in {', '.join(SUFFIXES)}")
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise UserError(f"{path}: expected contexts in a file ending in {', '.join(SUFFIXES)}")
     if suffix == ".csv":
         names, entries = _csv(path)
     else:
-        names, entries = (), _arrays(path, _npz(path) if suffix == ".npz" else _safetensors(path))
+        names, entries = (), _arrays(path, read_npz(path) if suffix == ".npz" else _safetensors(path))
     if not entries:
         raise UserError(f"{path}: holds no contexts; expected one per item")
     return ContextTable(path, names, entries)
@@ -113,17 +113,6 @@ def _number(text: str | None, where: str) -> float:
     if not abs(value) <= torch.finfo(torch.float32).max:  # NaN is not, either; the network is told no more
         raise UserError(f"{where} = {text!r}: expected a finite number of single precision")
     return value
-
-
-def _npz(path: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("a single array")
-            for name in archive.files:
-                yield name, archive[name]
-    except DAMAGED_ARCHIVE as error:
-        raise UserError(f"{path}: not a whole archive of arrays ({error})") from error
 
 
 def _safetensors(path: Path) -> Iterator[tuple[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,9 @@ from cmmulti.config.checking import checked
 from cmmulti.errors import UserError
 from cmmulti.files import read_json
 from cmmulti.report.page import PAGE
+
+LARGEST = 100_000_000
+"""Bytes of a record: a large comparison has figures of many models."""
 
 
 def config(path: Path) -> dict[str, Any]:
@@ -59,14 +61,14 @@ def file(path: Path) -> dict[str, Any]:
         UserError: it is not what ``compare`` writes.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path, "the record of a comparison", LARGEST)
         cells = {
             str(name): {str(method): _standing(model) for method, model in cell["models"].items()}
             for name, cell in found["cells"].items()
         }
         budget = BudgetConfig(**found["budget"]).told
         facts = {"title": found["title"], "budget": budget, "seed": found["seed"], "version": found["version"]}
-    except (OSError, ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: cannot be read as the record of a comparison ({error})") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(

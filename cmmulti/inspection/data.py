@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import zipfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
-
-import numpy as np
+from typing import Any
 
 from cmmulti import registry
+from cmmulti.archives import read_header
 from cmmulti.description import UnclaimedError
 from cmmulti.errors import UserError
 from cmmulti.files import DAMAGED_ARCHIVE
@@ -86,22 +84,14 @@ def _arrays(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 with archive.open(member) as stream:
-                    shape, dtype = _header(stream)
-                if math.prod(shape) * dtype.itemsize > member.file_size:
-                    raise UserError(f"{path}: {member.filename} promises {shape} of {dtype}, more than the file holds")
-                found[member.filename.removesuffix(".npy")] = f"{dtype} {shape}"
+                    header = read_header(stream)
+                if header.size > member.file_size:
+                    told = f"{header.shape} of {header.dtype}"
+                    raise UserError(f"{path}: {member.filename} promises {told}, more than the file holds")
+                found[member.filename.removesuffix(".npy")] = f"{header.dtype} {header.shape}"
     except DAMAGED_ARCHIVE as error:
         raise UserError(f"{path}: not a readable .npz archive ({error})") from error
     return {"kind": "archive of arrays", "path": str(path), "arrays": found}
-
-
-def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    version = np.lib.format.read_magic(stream)
-    if version not in read:
-        raise ValueError(f"array format {version}")
-    shape, _, dtype = read[version](stream)
-    return shape, dtype
 
 
 def _counted(names: Iterable[str], adapters: list[Modality]) -> dict[str, int]:

@@ -133,6 +133,8 @@ def _unseen(settings: RunConfig, validation: list[dict[str, float]]) -> str:
 def _last_row(path: Path) -> dict[str, str]:
     """The newest whole line of the log by column, without reading a long log into a table."""
     last: list[str] = []
+    if not path.is_file():  # a pipe would be waited for
+        return {}
     try:
         with path.open(encoding="utf-8") as file:
             head = next(file).rstrip("\n").split(",")

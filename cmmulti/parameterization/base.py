@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
+from numbers import Real
 from typing import ClassVar, NamedTuple
 
 from torch import Tensor
+
+from cmmulti.errors import UserError
 
 
 class Coefficients(NamedTuple):
@@ -54,3 +58,12 @@ class Parameterization(ABC):
     def network_input(self, sigma: Tensor) -> Tensor:
         """Factor from the native process to the network's input: ``c_in / scale``."""
         return self.coefficients(sigma).c_in / self.scale(sigma)
+
+    def _check(self, key: str, least: float | None = None) -> None:
+        """Refuse a setting that is no finite number above 0, or of at least ``least`` where that is told."""
+        value = getattr(self, key)
+        number = isinstance(value, Real) and not isinstance(value, bool)
+        if not number or not value <= sys.float_info.max or not (value > 0 if least is None else value >= least):
+            expected = "above 0" if least is None else f"of at least {least:g}"
+            shown = repr(value) if len(repr(value)) <= 40 else f"{repr(value)[:37]}..."
+            raise UserError(f"parameterization {self.kind}: {key} = {shown}: expected a finite number {expected}")

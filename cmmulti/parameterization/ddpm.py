@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from numbers import Real
 from typing import ClassVar
 
 import torch
@@ -34,12 +35,13 @@ class DDPM(Parameterization):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "alphas_cumprod", tuple(self.alphas_cumprod))  # a list where it was read from a file
-        if self.clip is not None and not self.clip > 0:
-            raise UserError(f"DDPM clip: expected a number above 0, got {self.clip}")
+        if self.clip is not None:
+            self._check("clip")
         if self.prediction not in ("epsilon", "v"):
             raise unknown_name("DDPM prediction", self.prediction, ("epsilon", "v"))
-        if len(self.alphas_cumprod) < 2 or any(not 0 < b < a < 1 for a, b in pairwise(self.alphas_cumprod)):
-            raise UserError("DDPM alphas_cumprod: expected at least two values falling inside (0, 1)")
+        numbers = all(isinstance(value, Real) for value in self.alphas_cumprod)
+        if not numbers or len(self.alphas_cumprod) < 2 or any(not 0 < b < a < 1 for a, b in pairwise(self.alphas_cumprod)):
+            raise UserError("parameterization ddpm: alphas_cumprod: expected at least two values falling inside (0, 1)")
 
     def coefficients(self, sigma: Tensor) -> Coefficients:
         norm = (1 + sigma**2).rsqrt()

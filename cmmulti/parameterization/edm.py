@@ -18,6 +18,9 @@ class EDM(Parameterization):
     kind: ClassVar[str] = "edm"
     sigma_data: float = 0.5
 
+    def __post_init__(self) -> None:
+        self._check("sigma_data")
+
     def coefficients(self, sigma: Tensor) -> Coefficients:
         sd = self.sigma_data
         norm = sigma**2 + sd**2
@@ -44,6 +47,10 @@ class Consistency(EDM):
     kind: ClassVar[str] = "consistency"
     sigma_data: float = 0.5
     sigma_min: float = 0.002
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check("sigma_min", least=0.0)
 
     def coefficients(self, sigma: Tensor) -> Coefficients:
         sd, shifted = self.sigma_data, sigma - self.sigma_min

@@ -21,6 +21,9 @@ class TrigFlow(Parameterization):
     kind: ClassVar[str] = "trigflow"
     sigma_data: float = 0.5
 
+    def __post_init__(self) -> None:
+        self._check("sigma_data")
+
     def coefficients(self, sigma: Tensor) -> Coefficients:
         sd = self.sigma_data
         norm = sigma**2 + sd**2

@@ -11,7 +11,7 @@ from torch import nn
 
 from cmmulti import registry
 from cmmulti.config.checking import checked
-from cmmulti.config.schema import SIGMA_LIMIT
+from cmmulti.config.schema import LOWEST, SIGMA_LIMIT
 from cmmulti.contexts import ContextScale
 from cmmulti.errors import REFUSALS, UserError
 from cmmulti.modality import Modality
@@ -64,7 +64,7 @@ class PipelineConfig(BaseModel):
     role: Role
     method: str = ""
     sigma_data: float = Field(0.5, gt=0, allow_inf_nan=False)
-    sigma_max: float = Field(SIGMA_MAX, gt=0, le=SIGMA_LIMIT, allow_inf_nan=False)
+    sigma_max: float = Field(SIGMA_MAX, gt=LOWEST, le=SIGMA_LIMIT, allow_inf_nan=False)
     levels: dict[int, list[float]] = Field(default_factory=dict)
     classes: list[str] = Field(default_factory=list)
     evaluation_batch: int | None = Field(32, ge=1)
@@ -166,6 +166,9 @@ def build_form(piece: Piece, sigma_max: float) -> Parameterization:
         # Above it the network would be told its last time, for a tensor noisier than any that it knows.
         told = f"expected at most {form.sigma_max:g}, the last level of the schedule of parameterization {piece.name}"
         raise UserError(f"sigma_max = {sigma_max:g}: {told}")
+    if form.sigma_boundary >= sigma_max:
+        told = f"boundary at sigma = {form.sigma_boundary:g}: expected one below {sigma_max:g}, the highest level"
+        raise UserError(f"parameterization {piece.name}: {told}")
     return form
 
 

@@ -20,6 +20,7 @@ from cmmulti.errors import UserError, unknown_name
 from cmmulti.files import json_text, read_json, replacing, writing
 from cmmulti.modality import Modality
 from cmmulti.model import Model, Role
+from cmmulti.pipeline.checks import check_config
 from cmmulti.pipeline.config import FORMAT, WEIGHTS, Piece, PipelineConfig, build_network
 from cmmulti.ranged import Ranged
 from cmmulti.weights import read_weights, shapes_of, write_weights
@@ -75,11 +76,16 @@ def read_folder(folder: Path, shipped: bool = False) -> tuple[Model, Modality, P
 
 
 def read_config(path: Path) -> PipelineConfig:
-    """``config.json``, refused with its name unless it is whole and of a known format."""
+    """``config.json``, refused with its name unless it is whole, of a known format and sensible (:func:`check_config`)."""
     raw = read_json(path, "the config of a model", LARGEST_CONFIG)
     if raw.get("format", FORMAT) != FORMAT:
         raise UserError(f"{path}: format {raw['format']!r}; this version reads format {FORMAT}")
-    return checked(PipelineConfig, raw, str(path))
+    config = checked(PipelineConfig, raw, str(path))
+    try:
+        check_config(config)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    return config
 
 
 def write_folder(folder: Path, model: Model, config: PipelineConfig, card: str, half: bool) -> Path:

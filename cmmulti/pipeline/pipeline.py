@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from cmmulti.config.checking import checked
 from cmmulti.contexts.scale import Context
@@ -16,18 +15,14 @@ from cmmulti.errors import UserError
 from cmmulti.media import Media
 from cmmulti.modality import Assignment, Item, Modality
 from cmmulti.model import Model
-from cmmulti.pipeline.conditioned import Conditioned
 from cmmulti.pipeline.folder import PipelineConfig, read_model, write_folder
+from cmmulti.pipeline.generating import Generating
 from cmmulti.pipeline.outcome import Outcome
-from cmmulti.pipeline.processes import gathered, my_share
 from cmmulti.pipeline.solving import solved
-from cmmulti.randomness import SampleRandomness
-from cmmulti.samplers.base import Callback, Sampler, Samples
-from cmmulti.samplers.multistep import Multistep
-from cmmulti.samplers.named import sampler_named
+from cmmulti.samplers.base import Callback
 
 
-class Pipeline(Conditioned):
+class Pipeline(Generating):
     """Generate, edit and reconstruct with one model.
 
     Args:
@@ -65,100 +60,6 @@ class Pipeline(Conditioned):
         """Move the model to a device; returns the pipeline itself."""
         self.model.to(device)
         return self
-
-    def levels(self, steps: int) -> list[float]:
-        """Noise levels of generation in ``steps`` evaluations: those of the config where it has them."""
-        return self.config.levels_of(steps)
-
-    def generate(
-        self,
-        seeds: Sequence[int],
-        levels: Sequence[float],
-        labels: Sequence[int | None] | None = None,
-        sampler: str | None = None,
-        batch: int = 64,
-        guidance: float | None = None,
-        context: Context | None = None,
-    ) -> Samples:
-        """Model tensors (n, C, *spatial) of ``seeds``, in order, not decoded; shared out where Accelerate runs several
-        processes. The samples depend on their seeds alone, not on batch or processes, but for rounding.
-
-        Args:
-            levels: decreasing noise levels, such as :meth:`levels` gives. batch: most samples that are made at a time.
-            labels: a class, or None, for each seed; by default ``seed mod classes``.
-            sampler, guidance, context: as for :meth:`sample`.
-
-        Raises:
-            UserError: an argument is out of range, or asks for what the model cannot do.
-        """
-        if batch < 1:
-            raise UserError(f"batch: expected at least 1, got {batch}")
-        walker = self.sampler(sampler)
-        chosen, contexts = self.labels_for(seeds, labels), self.contexts_for(seeds, context)
-        mine = my_share(len(seeds))
-        parts: list[Tensor] = []
-        nfe = 0
-        for first in range(mine.start, mine.stop, batch):
-            part = slice(first, min(first + batch, mine.stop))
-            randomness = SampleRandomness(seeds[part])
-            condition = self.condition(chosen[part], guidance, None if contexts is None else contexts[part])
-            samples = walker.sample(self.model, (len(randomness), *self.modality.shape), levels, randomness, condition)
-            nfe = samples.nfe
-            parts.append(samples.x)
-        x = torch.cat(parts) if parts else torch.zeros(0, *self.modality.shape)
-        return Samples(gathered(x), nfe)
-
-    def sample(
-        self,
-        n: int = 1,
-        steps: int = 1,
-        seed: int = 0,
-        label: int | None = None,
-        levels: Sequence[float] | None = None,
-        sampler: str | None = None,
-        guidance: float | None = None,
-        context: Context | None = None,
-    ) -> Outcome:
-        """Generate ``n`` items from seeds ``seed .. seed + n - 1``.
-
-        Args:
-            steps: noise levels visited. levels: in place of ``steps``, the levels themselves, decreasing.
-            label: one class for all; by default a model that knows classes takes class ``seed mod classes``.
-            sampler: one of :data:`cmmulti.samplers.named.SAMPLERS`, with its settings if wanted
-                (``"stochastic-heun:churn=30"``); by default the model's own, else ``heun`` for a teacher and ``multistep``
-                for the others.
-            guidance: weight of classifier-free guidance, for teachers and for students that take it as an input.
-            context: for a model that knows contexts, in plain units: ``{"age": 60, "sex": 1}``, an array
-                (tokens, features), or a file of contexts, whose entries take turns as classes do; None is any context.
-
-        Raises:
-            UserError: an argument is out of range, or asks for what the model cannot do.
-        """
-        if n < 1:
-            raise UserError(f"n: expected at least 1, got {n}")
-        seeds = list(range(seed, seed + n))
-        walked = list(levels) if levels is not None else self.levels(steps)
-        labels = self.labels_for(seeds, None if label is None else [label] * n)
-        began = time.perf_counter()
-        samples = self.generate(seeds, walked, labels, sampler, guidance=guidance, context=context)
-        items = [
-            self.modality.decode(samples.x[i : i + 1].cpu(), None, SampleRandomness([s], "decode"))
-            for i, s in enumerate(seeds)
-        ]
-        seconds = time.perf_counter() - began
-        return Outcome(
-            modality=self.modality,
-            config=self.config,
-            device=str(self.model.device),
-            task="sample",
-            items=items,
-            seeds=seeds,
-            labels=labels,
-            levels=walked,
-            nfe=samples.nfe,
-            seconds=seconds,
-            sampler=self.sampler_name(sampler),
-        )
 
     def edit(self, source: str | Path | Item, task: str, options: Mapping[str, Any] | None = None, **how: Any) -> Outcome:
         """Change a part of an item and leave the rest as it is. See :meth:`solve` for the arguments."""
@@ -248,26 +149,6 @@ class Pipeline(Conditioned):
     def render(self, panels: Mapping[str, Item], reference: str | None = None, mark: Any = None) -> list[Media]:
         """Pictures and players of items, side by side."""
         return self.modality.render(panels, reference, mark)
-
-    def sampler(self, name: str | None = None) -> Sampler:
-        """The sampler of that name (with its settings, as :func:`~cmmulti.samplers.named.sampler_named` reads them), or the
-        model's own.
-
-        Raises:
-            UserError: there is no such sampler or setting, or it is not one for this model.
-        """
-        chosen = self.sampler_name(name)
-        found = sampler_named(chosen)
-        if self.model.role != "teacher" and not isinstance(found, Multistep):
-            # Its estimate is the end of the trajectory, not its slope: the solver would go astray in silence.
-            raise UserError(
-                f"sampler {chosen}: for denoising teachers; expected multistep for this {self.model.role} model"
-            )
-        return found
-
-    def sampler_name(self, name: str | None = None) -> str:
-        """By default the model's own; else Heun for a teacher and multistep sampling for the others."""
-        return name or self.config.sampler or ("heun" if self.model.role == "teacher" else "multistep")
 
     def _walked(self, assignment: Assignment, steps: int, levels: Sequence[float] | None) -> list[float]:
         if levels is not None:

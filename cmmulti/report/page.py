@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from cmmulti.errors import UserError
+from cmmulti.files import regular_file
 from cmmulti.report.figures import figure
 from cmmulti.report.results import RESULTS, MediaRecord, Part, Results, Table, read_results, write_text
 
@@ -92,6 +93,8 @@ def check_replaceable(page: Path) -> None:
     Raises:
         UserError: it does not say that it was made here.
     """
+    if page.exists():
+        regular_file(page, "a page made by cmmulti")
     try:
         if page.exists() and GENERATOR not in page.read_text(encoding="utf-8", errors="replace")[:4096]:
             raise UserError(f"{page}: was not made by cmmulti and would be lost; move it away first")

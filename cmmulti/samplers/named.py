@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from cmmulti.errors import UserError, unknown_name
+from cmmulti.model import Role
 from cmmulti.samplers.base import Sampler
 from cmmulti.samplers.dpm_solver import DPMSolver
 from cmmulti.samplers.multistep import Multistep
@@ -41,3 +42,16 @@ def sampler_named(text: str) -> Sampler:
         except ValueError as error:
             raise UserError(f"sampler {name}: {key}: expected a number, got {value!r}") from error
     return kind(**settings)
+
+
+def sampler_for(role: Role, text: str) -> Sampler:
+    """The sampler of a name, as :func:`sampler_named` reads it, for a model of that role.
+
+    Raises:
+        UserError: there is no such sampler or setting, or it is not one for this model.
+    """
+    found = sampler_named(text)
+    if role != "teacher" and not isinstance(found, Multistep):
+        # Its estimate is the end of the trajectory, not its slope: the solver would go astray in silence.
+        raise UserError(f"sampler {text}: for denoising teachers; expected multistep for this {role} model")
+    return found

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from cmmulti.errors import UserError
-from cmmulti.files import replacing
+from cmmulti.files import regular_file, replacing
 from cmmulti.training.module import TrainingModule
 from cmmulti.training.sharding import spread_optimizer, spread_state, whole
 
@@ -88,6 +88,7 @@ def load(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is damaged or no checkpoint of a run.
     """
+    regular_file(path, "a checkpoint of a run")
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()

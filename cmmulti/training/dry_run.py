@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -17,8 +18,9 @@ from cmmulti.training import folder
 from cmmulti.training.build import Parts, build, order_of, parameter_count
 from cmmulti.training.data import BadBatch, collate
 from cmmulti.training.module import TrainingModule
-from cmmulti.training.network_check import check_distance
+from cmmulti.training.network_check import check_distance, unheard_classes
 from cmmulti.training.order import Place
+from cmmulti.training.quiet import say
 from cmmulti.training.run import record_of
 from cmmulti.training.strategy import strategy_of
 
@@ -29,21 +31,58 @@ QUICK = 10.0
 """Seconds that a gradient may be expected to take at most."""
 
 
-def dry_run(config: RunConfig, budget: str | None = None, resumed: Path | None = None) -> str:
-    """Take the gradient of the first examples, of each modality, on the CPU, and tell what the run would be.
+@dataclass(frozen=True)
+class Trial:
+    """What a run would be.
 
     Args:
-        budget: how long the run will be, in words; None tells the steps of its config. resumed: folder of the run that
-            would be gone on with; its checkpoints are not looked at.
+        examples: of its first modality, of ``shape``; classes: of all. seconds_a_step: about, on this CPU. steps: of its
+            config.
+    """
+
+    examples: int
+    shape: tuple[int, ...]
+    classes: int
+    sigma_data: float
+    parameters: int
+    first_loss: float
+    seconds_a_step: float
+    steps: int
+
+    def told(self, budget: str | None = None) -> str:
+        """In words; ``budget``: how long the run will be, None for the steps of its config."""
+        seconds = self.seconds_a_step
+        shown = f"{seconds:.2g}" if seconds < 10 else f"{seconds:.0f}"
+        return (
+            f"{self.examples} examples of shape {'x'.join(map(str, self.shape))}, "
+            f"{self.classes} classes, sigma_data {self.sigma_data:g}; "
+            f"{self.parameters} parameters; first loss {self.first_loss:.4g}, "
+            f"a step about {shown} s on this CPU; {budget or f'{self.steps} steps'}"
+        )
+
+
+def dry_run(config: RunConfig, resumed: Path | None = None) -> str:
+    """:func:`trial` in words."""
+    return trial(config, resumed).told()
+
+
+def trial(config: RunConfig, resumed: Path | None = None) -> Trial:
+    """Take the gradient of the first examples, of each modality, on the CPU, and find what the run would be.
+
+    Args:
+        resumed: folder of the run that would be gone on with; its checkpoints are not looked at.
 
     Raises:
         UserError: whatever would stop the run before its first step or at it; the loss is not finite.
     """
     strategy_of(config)
+    asked = config
     if resumed is not None:
         folder.check(resumed, resume=True)
         config = folder.same_run(resumed, config)
     parts = build(config)
+    if told := unheard_classes(asked, parts.modality):
+        say(told)
     if resumed is not None:
         folder.same_material(resumed, record_of(parts, command=""))
     config = parts.config
@@ -55,12 +94,15 @@ def dry_run(config: RunConfig, budget: str | None = None, resumed: Path | None =
         # Each modality has one of the first steps.
         tried = [_batch(module, parts, order.batch(step)) for step in range(len(parts.shares))]
     loss, seconds = tried[0][0], fmean(each for _, each in tried) * config.trainer.accumulate * config.processes
-    shown = f"{seconds:.2g}" if seconds < 10 else f"{seconds:.0f}"
-    return (
-        f"{len(parts.examples)} examples of shape {'x'.join(map(str, parts.modality.shape))}, "
-        f"{sum(map(len, parts.classes.values()))} classes, sigma_data {config.sigma_data:g}; "
-        f"{parameter_count(module.model)} parameters; first loss {loss:.4g}, "
-        f"a step about {shown} s on this CPU; {budget or f'{config.trainer.max_steps} steps'}"
+    return Trial(
+        examples=len(parts.examples),
+        shape=tuple(parts.modality.shape),
+        classes=sum(map(len, parts.classes.values())),
+        sigma_data=float(config.sigma_data or 0.0),
+        parameters=parameter_count(module.model),
+        first_loss=loss,
+        seconds_a_step=seconds,
+        steps=config.trainer.max_steps,
     )
 
 

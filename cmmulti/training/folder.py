@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from cmmulti.config import PieceConfig, RunConfig, read_yaml, resolve, to_yaml
 from cmmulti.config.resolve import NETWORK_OF_INIT
 from cmmulti.contexts import ContextScale
 from cmmulti.errors import UserError
-from cmmulti.files import json_text, replacing
+from cmmulti.files import json_text, read_json, replacing
 from cmmulti.training import checkpoint, snapshots
 from cmmulti.training.origins import Origin
 
@@ -101,8 +100,8 @@ def begin(out: Path, config: RunConfig, record: RunRecord) -> None:
 def read_record(run: Path) -> RunRecord:
     """The record of a run; an empty one where it is missing or unreadable, since it only serves the card."""
     try:
-        return RunRecord.model_validate(json.loads((run / RECORD).read_bytes()))
-    except (OSError, ValueError, RecursionError):
+        return RunRecord.model_validate(read_json(run / RECORD, "the record of a run"))
+    except (UserError, ValueError):
         return RunRecord()
 
 

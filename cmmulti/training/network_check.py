@@ -5,7 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cmmulti import registry
 from cmmulti.conditioning import Condition
+from cmmulti.config import RunConfig
+from cmmulti.config.joint import classes_of
+from cmmulti.config.resolve import NETWORK_OF_INIT, signature_model
 from cmmulti.contexts import ContextScale
 from cmmulti.errors import UserError
 from cmmulti.methods.base import Method
@@ -80,6 +84,23 @@ def check_distance(method: Method, modality: Modality) -> None:
         raise UserError(
             f"method.distance: does not take {modality.name} tensors of shape {modality.shape}: {error}"
         ) from error
+
+
+def unheard_classes(config: RunConfig, modality: Modality) -> str | None:
+    """What to tell of a run whose data have classes that its network could learn and is not told of; None of the others.
+
+    Args:
+        config: resolved, but with the network that it names itself: that of ``init`` is as that model has it.
+    """
+    name, classes = config.network.name, classes_of(modality)
+    if name == NETWORK_OF_INIT or not classes or config.network.settings.get("classes") is not None:
+        return None
+    if "classes" not in signature_model(registry.load("networks", name)).model_fields:
+        return None
+    return (
+        f"network.classes is not set: network {name} learns none of the {classes} classes of data {config.data.name!r}; "
+        f"expected {classes} to learn them, 0 to leave them out"
+    )
 
 
 def _heard(y: Tensor, told: Tensor) -> bool:

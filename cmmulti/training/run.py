@@ -33,7 +33,7 @@ from cmmulti.training.callbacks.stop import Stop
 from cmmulti.training.callbacks.validation import Validation
 from cmmulti.training.data import RunData
 from cmmulti.training.module import TrainingModule
-from cmmulti.training.network_check import check_distance
+from cmmulti.training.network_check import check_distance, unheard_classes
 from cmmulti.training.quiet import first_process, quiet, say
 from cmmulti.training.strategy import strategy_of
 
@@ -57,12 +57,14 @@ def train(config: RunConfig, out: Path, resume: bool = False, command: str = "")
 
 
 def _trained(config: RunConfig, out: Path, resume: bool, command: str) -> TrainingModule:
-    strategy = strategy_of(config)
+    strategy, asked = strategy_of(config), config
     if first_process():
         folder.check(out, resume)
     if resume:
         config = folder.same_run(out, config)
     parts = build(config)
+    if told := unheard_classes(asked, parts.modality):
+        say(told)
     if resume:
         folder.same_material(out, record_of(parts, command))
     config = parts.config

@@ -13,7 +13,7 @@ from torch import Tensor
 from cmmulti.config import RunConfig
 from cmmulti.config.schema import WIDEST
 from cmmulti.errors import UserError
-from cmmulti.files import replacing
+from cmmulti.files import regular_file, replacing
 from cmmulti.training.ema import Power, Profile
 from cmmulti.training.posthoc import mixture, within
 
@@ -137,6 +137,7 @@ def _found(run: Path) -> Iterator[tuple[int, Path]]:
 def _read(path: Path, profiles: Sequence[str], names: Sequence[str], like: Sequence[Tensor]) -> dict[str, list[Tensor]]:
     """The averages in a snapshot, float32, checked to be finite and of the shapes of ``like``."""
     found: dict[str, list[Tensor]] = {}
+    regular_file(path, "averages of a run")
     try:
         with safe_open(path, framework="pt") as stored:
             for profile in profiles:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cmmulti.conditioning import NULL_LABEL
 from cmmulti.errors import UserError
-from cmmulti.files import files_below
+from cmmulti.files import files_below, regular_file
 from cmmulti.modality import Split, TrainingSet
 from modalities.audio.augment import placed, scaled
 from modalities.audio.clip import Clip
@@ -120,6 +120,7 @@ def _entries(root: Path, options: FolderOptions) -> list[Entry]:
 
 
 def _manifest(path: Path) -> list[Entry]:
+    regular_file(path, "a CSV manifest")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cmmulti.errors import UserError
-from cmmulti.files import DAMAGED_ARCHIVE
+from cmmulti.files import DAMAGED_ARCHIVE, regular_file
 from cmmulti.modality import Split
 from modalities.volume.item import Array, Volume
 from modalities.volume.splits import distinct, divide
@@ -19,11 +19,10 @@ from modalities.volume.splits import distinct, divide
 @lru_cache(maxsize=4)
 def _arrays(path: Path) -> Mapping[str, Array]:
     """Every array of an ``.npz``, decompressed once per process and shared by the splits; read-only."""
+    regular_file(path, "an archive of the data set")
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; expected an archive of the data set") from error
     except DAMAGED_ARCHIVE as error:
         raise UserError(f"{path}: not a readable archive of arrays ({error})") from error
     for array in arrays.values():

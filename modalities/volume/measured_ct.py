@@ -9,10 +9,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from cmmulti.archives import physical_memory
 from cmmulti.errors import UserError
 from cmmulti.operators.radon import Radon, fbp
 from cmmulti.operators.weights import Weights
-from modalities.volume.npz import physical_memory
 from modalities.volume.settings import VolumeSettings
 from modalities.volume.sinogram import PHOTONS, Sinogram
 from modalities.volume.stacks import Stack, covering_size

@@ -72,7 +72,7 @@ def test_what_would_start_from_a_pair_of_networks_is_told_before_the_pair_is_tra
         ({"budget": {"steps": 1, "minutes": 1}}, "either minutes or steps"),
         ({"methods": {"teacher": {"method": {"name": "ict"}}}}, "other than teacher"),
         ({"methods": {"a": {"method": ICT, "start": "b"}}}, "methods.a.start = 'b': expected one of scratch, teacher (or"),
-        ({"cells": {"w": {"config": "none.yaml"}}}, "none.yaml: cannot be read as a config"),
+        ({"cells": {"w": {"config": "none.yaml"}}}, "none.yaml: no such file"),
         ({"cells": {"w": {"config": "waves.yaml"}}}, "cells.w: method ect wants a teacher"),
         ({"cells": {"w": {"config": "waves.yaml", "teacher": "nowhere"}}}, "no model folder and no shipped name"),
         (

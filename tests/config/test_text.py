@@ -71,7 +71,7 @@ def test_aliases_are_read(tmp_path: Path) -> None:
 
 
 def test_missing_file_and_folder_are_user_errors(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="No such file"):
+    with pytest.raises(UserError, match="no such file; expected a config"):
         read_yaml(tmp_path / "none.yaml")
-    with pytest.raises(UserError, match="directory"):
+    with pytest.raises(UserError, match="a folder; expected a config"):
         read_yaml(tmp_path)

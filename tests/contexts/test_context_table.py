@@ -121,7 +121,50 @@ def test_nothing_in_an_archive_is_executed(tmp_path: Path) -> None:
     path = tmp_path / "c.npz"
     with zipfile.ZipFile(path, "w") as archive, archive.open("a.npy", "w") as member:
         np.lib.format.write_array(member, np.array([Evil()], dtype=object), allow_pickle=True)
-    with pytest.raises(UserError, match="not a whole archive"):
+    with pytest.raises(UserError, match="'a' is object of shape"):
+        read_contexts(path)
+
+
+def promising(path: Path, shape: tuple[int, ...], held: int) -> Path:
+    """An archive of one float32 array whose header tells ``shape``, with ``held`` bytes of zeros behind it."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.npy", "w") as member:
+        np.lib.format.write_array_header_1_0(member, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        for _ in range(held >> 20):
+            member.write(bytes(1 << 20))
+    return path
+
+
+def test_an_archive_is_not_unpacked_beyond_what_contexts_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bomb = promising(tmp_path / "c.npz", (1, 1 << 25), 1 << 27)
+    assert bomb.stat().st_size < 1 << 18
+    told = (
+        r"c\.npz: 'a' of shape \(1, 33554432\) has 33554432 numbers; expected at most 16777216 in the context of one item"
+    )
+    with pytest.raises(UserError, match=told):
+        read_contexts(bomb)
+    few = written(tmp_path, npz(a=ONE, b=ONE), "few.npz")
+    monkeypatch.setattr("cmmulti.contexts.archive.physical_memory", lambda: 94)
+    with pytest.raises(
+        UserError, match=r"few\.npz: contexts of 2 items need 48 bytes; expected at most half of the memory, 47"
+    ):
+        read_contexts(few)
+    monkeypatch.setattr("cmmulti.contexts.archive.physical_memory", lambda: 96)
+    assert len(read_contexts(few).entries) == 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"), [((1, 1 << 20), "'a' promises .* more than the file holds"), ((-1, -4), "'a' has shape")]
+)
+def test_a_header_that_does_not_fit_what_is_behind_it_is_refused(tmp_path: Path, shape: tuple[int, ...], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        read_contexts(promising(tmp_path / "c.npz", shape, 1 << 20))
+
+
+def test_what_is_no_array_in_an_archive_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", "hello")
+    with pytest.raises(UserError, match=r"not a whole archive of arrays .*notes\.txt"):
         read_contexts(path)
 
 

@@ -97,10 +97,6 @@ def _edit_weights(folder: Path, name: str, value: torch.Tensor | None) -> None:
         (lambda f: _edit_config(f, sigma_max=1e300), "sigma_max"),
         (lambda f: _edit_config(f, parameterization={"name": "edm", "settings": {"sigma_data": "x"}}), "parameterization"),
         (
-            lambda f: _edit_config(f, parameterization={"name": "edm", "settings": {"sigma_data": float("nan")}}),
-            "no finite coefficients",
-        ),
-        (
             lambda f: _edit_config(f, parameterization={"name": "ddpm", "settings": {"alphas_cumprod": [0.9, 0.5, 0.1]}}),
             r"sigma_max = 80: expected at most 3, the last level of the schedule of parameterization ddpm",
         ),

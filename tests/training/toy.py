@@ -23,6 +23,7 @@ from cmmulti.media import Media, Picture
 from cmmulti.methods.base import Loss, Method, MethodSettings, Progress, Recommended, StageEvent
 from cmmulti.modality import DataSource, Modality, ModalitySettings, Split, TrainingSet
 from cmmulti.model import Model
+from cmmulti.nn.unet import UNet
 from cmmulti.parameterization import EDM, Parameterization
 from cmmulti.randomness import SampleRandomness, TrainingRandomness, key
 
@@ -162,11 +163,23 @@ class NeedsTeacher(Plain):
     needs_teacher = True
 
 
+class Another(UNet):
+    """Takes classes, but is not the network that adapters have settings for."""
+
+
+class Deaf(UNet):
+    """Knows of no classes."""
+
+    def __init__(self, dims: int, in_channels: int, channels: Sequence[int], groups: int) -> None:
+        super().__init__(dims, in_channels, channels, groups=groups)
+
+
 def entries(original: Callable[[str], dict[str, EntryPoint]]) -> Callable[[str], dict[str, EntryPoint]]:
     """The registry with the toys in it."""
     extra = {
         "modalities": {"toy": "ToyModality", "labelled": "Labelled"},
         "methods": {"plain": "Plain", "needs-teacher": "NeedsTeacher"},
+        "networks": {"another": "Another", "deaf": "Deaf"},
     }
 
     def patched(group: str) -> dict[str, EntryPoint]:

@@ -5,69 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
-from torch import nn
+from mri_toys import AFFINE, head, prepared, relative, simulated_kspace, solve
 
-from cmmulti.errors import UserError
-from cmmulti.model import Model
-from cmmulti.parameterization import EDM
-from cmmulti.randomness import SampleRandomness
-from cmmulti.samplers.multistep import Multistep
 from modalities.volume import estimates
 from modalities.volume.item import Volume
-from modalities.volume.kspace import KSpace
-from modalities.volume.masks import cartesian_mask
 from modalities.volume.modality import VolumeModality
 from modalities.volume.mri import MRI, MRIOptions
 from modalities.volume.settings import VolumeSettings
-from modalities.volume.simulate import NOTE, simulate_kspace, smooth_phase
-
-AFFINE = np.array([[2.0, 0, 0, -30], [0, 2, 0, -40], [0, 0, 2, 5], [0, 0, 0, 1]])
-
-
-class _Silent(nn.Module):
-    """A network that says nothing: the estimate is ``c_skip x``, a Gaussian prior of mean 0 and no structure."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.unused = nn.Parameter(torch.zeros(1))
-
-    def forward(self, x, time, condition, time_next=None):
-        return torch.zeros_like(x)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return Model(_Silent(), EDM(0.5))
-
-
-@pytest.fixture(scope="module")
-def modality():
-    return VolumeModality(VolumeSettings(size=(44, 40), voxel_mm=(2.0, 2.0)))
-
-
-def head(shape=(36, 40, 2), affine=AFFINE):
-    """An ellipsoid with a brighter one inside, air around it, in scanner units."""
-    axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij", sparse=True)
-    x, y, z = axes
-    outer = (x / 0.7) ** 2 + (y / 0.8) ** 2 + (z / 2) ** 2 < 1
-    inner = ((x - 0.1) / 0.3) ** 2 + ((y + 0.2) / 0.4) ** 2 < 1
-    return Volume((300 * outer + 200 * inner * outer).astype(np.float32), affine)
-
-
-def solve(assignment, model, steps=2, seed=0):
-    parts = assignment.shape[0]
-    randomness = SampleRandomness([(seed, part) for part in range(parts)])
-    samples = Multistep().sample(model, assignment.shape, assignment.levels(steps), randomness, problem=assignment.problem)
-    return assignment.finish(samples.x, randomness.child("finish"))
-
-
-def prepared(modality, model, source, **options):
-    return MRI().prepare(modality, source, MRIOptions(**options), model)
-
-
-def relative(result, truth):
-    return np.linalg.norm(result.values() - truth.values()) / np.linalg.norm(truth.values())
+from modalities.volume.simulate import NOTE, smooth_phase
 
 
 @pytest.mark.parametrize("kind", ["random", "equispaced"])
@@ -169,11 +114,6 @@ def test_total_variation_follows_the_noise(modality, model):
         assert relative(told[name](), truth) < 0.95 * relative(deceived[name](), truth)
 
 
-def simulated_kspace(acceleration=4, noise=0.0, shape=(36, 40, 2), seed=0):
-    mask = cartesian_mask("random", shape[1], acceleration, 0.2, seed)
-    return simulate_kspace(head(shape).values(), AFFINE, mask, noise, seed)
-
-
 def test_scale_comes_within_ten_per_cent():
     values = head().values()
     want = np.percentile(values[values > 0], 99.5)
@@ -213,139 +153,3 @@ def test_levels_decrease_from_the_start_level(modality, model):
     plain = prepared(modality, model, head(), simulate=True)
     assert (plain.levels(1)[0], plain.levels(4)[0]) == (0.04, 0.15)
     assert all(a > b > 0 for a, b in zip(levels, levels[1:], strict=False))
-
-
-@pytest.mark.parametrize(
-    ("source", "options", "words"),
-    [
-        (head(), {}, "--simulate"),
-        (simulated_kspace(), {"simulate": True}, "leave out --simulate"),
-        (head(affine=np.diag([1.0, 1, 1, 1])), {"simulate": True}, "voxels of 1 x 1 mm"),
-        (head((36, 80, 5)), {"simulate": True}, "field of view"),
-        (head((10, 12, 5)), {"simulate": True}, "field of view"),
-        (head(), {"simulate": True, "calibration": 0.5}, "leaves 10 of 40 lines"),
-        (replace(head(), kind="ct"), {"simulate": True}, "CT"),
-        (head().with_values(1e20 * head().values()), {"simulate": True}, "another unit"),
-    ],
-)
-def test_what_cannot_be_done_is_refused(modality, model, source, options, words):
-    with pytest.raises(UserError, match=words):
-        prepared(modality, model, source, **options)
-
-
-def test_slices_of_another_plane_are_refused(modality, model):
-    item = simulated_kspace()
-    affine = AFFINE[:, [2, 1, 0, 3]]
-    with pytest.raises(UserError, match="axial"):
-        prepared(modality, model, KSpace(item.kspace, item.mask, affine))
-
-
-@pytest.mark.parametrize("noise", [-1, float("nan"), float("inf"), 11])
-def test_noise_that_is_none_is_refused(noise):
-    with pytest.raises(ValidationError, match="noise"):
-        MRIOptions(noise=noise)
-
-
-@pytest.mark.parametrize(
-    ("stated", "mm", "plane", "words"),
-    [
-        ("nothing", 1.0, "axial", "2 x 2 mm .* it states no voxel size, and 1 mm was assumed: give it affine or voxel_mm"),
-        ("voxel_mm", 1.0, "axial", "2 x 2 mm .*--resample"),
-        ("voxel_mm", 2.0, "coronal", "it has no affine, and slices without one are taken as axial"),
-        ("affine", 2.0, "coronal", "its affine says that the slices are not coronal"),
-    ],
-)
-def test_what_a_file_does_not_state_is_not_held_against_it(model, stated, mm, plane, words):
-    item = replace(simulated_kspace(), affine=np.diag([mm, mm, 2, 1]), stated=stated)
-    coronal = VolumeModality(VolumeSettings(size=(44, 40), voxel_mm=(2.0, 2.0), plane=plane))
-    with pytest.raises(UserError, match=words):
-        prepared(coronal, model, item)
-
-
-def test_a_measurement_without_a_place_may_be_compared_with_any_reference(modality, model):
-    item = replace(simulated_kspace(), affine=np.diag([2.0, 2, 2, 1]), stated="voxel_mm")
-    result = prepared(modality, model, item).baselines["zero-filled"]()
-    assert not result.placed
-    assert modality.metrics(result, head())["nmse"] < 1
-
-
-def test_a_measurement_without_a_place_is_told(modality, model):
-    item = replace(simulated_kspace(), notes=("no affine",))
-    assert "no affine" in prepared(modality, model, item).notes
-
-
-def test_models_of_ct_or_of_volumes_are_refused(model):
-    for settings in (VolumeSettings(kind="ct"), VolumeSettings(dims=3, size=(8, 40, 44), voxel_mm=(2.0, 2.0, 2.0))):
-        with pytest.raises(UserError, match="needs a 2D MR model"):
-            prepared(VolumeModality(settings), model, simulated_kspace())
-
-
-def smooth(shape, mm, affine_like=AFFINE):
-    """A head-like scan without detail below a few mm, on any pixel size, centred in the same place."""
-    affine = affine_like.copy()
-    affine[:3, :2] *= np.array(mm) / 2
-    y, x = ((np.arange(n) - (n - 1) / 2) * v for n, v in zip(shape[:2], mm, strict=True))
-    outer = 1 / (1 + np.exp((np.hypot(y[:, None] / 1.2, x) - 24) / 3))
-    inner = np.exp(-((y[:, None] - 6) ** 2 + (x + 8) ** 2) / 60)
-    return Volume(np.repeat((300 * outer + 200 * inner)[..., None], shape[2], 2).astype(np.float32), affine)
-
-
-OFF = [((73, 79, 2), (1.0, 1.1)), ((25, 29, 3), (3.0, 2.9)), ((73, 29, 2), (1.0, 2.9))]
-
-
-@pytest.mark.parametrize(("shape", "mm"), OFF)
-def test_another_pixel_size_is_refused_and_taken_with_resample(modality, model, shape, mm):
-    truth = smooth(shape, mm)
-    with pytest.raises(UserError, match=rf"voxels of {mm[0]:g} x {mm[1]:g}|voxels of {mm[1]:g} x {mm[0]:g}") as error:
-        prepared(modality, model, truth, simulate=True)
-    assert "at 2 x 2 mm and takes at most 15 %" in str(error.value)
-    assert "--resample" in str(error.value)
-    assignment = prepared(modality, model, truth, simulate=True, resample=True, acceleration=1, noise=0)
-    assert any("2 x 2 mm" in note for note in assignment.notes)
-    result = solve(assignment, model, steps=4)
-    assert result.shape == truth.shape
-    assert np.array_equal(result.affine, truth.affine)
-    assert result.data.min() >= 0
-    assert relative(result, truth) < 0.03
-    for name, make in assignment.baselines.items():
-        assert relative(make(), truth) < 0.03, name
-
-
-def test_resampling_holds_the_models_band_and_no_more(modality, model):
-    """Full sampling without noise gives the closest that the model's pixels can come, and leaves finer detail out."""
-    truth = smooth((73, 79, 2), (1.0, 1.1))
-    stripes = (-1.0) ** np.arange(73)[:, None, None] * (truth.values() > 200)
-    fine = truth.with_values(truth.values() + 30 * stripes)
-    result = solve(prepared(modality, model, fine, simulate=True, resample=True, acceleration=1, noise=0), model, steps=4)
-    assert relative(result, truth) < 0.03 < relative(result, fine)
-
-
-@pytest.mark.parametrize("axes", [(1, 0, 2), (2, 0, 1)])
-def test_a_resampled_scan_in_any_stored_order_comes_back_in_place(modality, model, axes):
-    truth = smooth((73, 29, 2), (1.0, 2.9))
-    affine = np.eye(4)
-    affine[:, :3] = truth.affine[:, axes] * np.array([-1, 1, 1])
-    stored = Volume(np.ascontiguousarray(truth.data.transpose(axes)[::-1]), affine)
-    options = {"simulate": True, "resample": True, "acceleration": 1, "noise": 0}
-    assert relative(solve(prepared(modality, model, stored, **options), model, steps=4), stored) < 0.03
-
-
-def test_a_saved_simulation_on_other_pixels_gives_the_same_result(modality, model, tmp_path):
-    truth = smooth((73, 29, 2), (1.0, 2.9))
-    simulated = prepared(modality, model, truth, simulate=True, resample=True)
-    path = simulated.measurement(tmp_path)
-    with pytest.raises(UserError, match=r"measurement\.npz: voxels of 2.9 x 1 mm"):
-        prepared(modality, model, path)
-    measured = prepared(modality, model, path, resample=True)
-    assert np.array_equal(solve(simulated, model).data, solve(measured, model).data)
-    # Baselines know nothing of the model, so nothing of its pixels.
-    own = VolumeModality(VolumeSettings(size=(29, 73), voxel_mm=(2.9, 1.0)))
-    for name, make in prepared(own, model, path).baselines.items():
-        assert np.array_equal(make().data, measured.baselines[name]().data)
-
-
-def test_resample_changes_nothing_within_the_tolerance(modality, model):
-    truth = head()
-    a, b = (prepared(modality, model, truth, simulate=True, resample=resample) for resample in (False, True))
-    assert a.notes == b.notes
-    assert np.array_equal(solve(a, model).data, solve(b, model).data)
