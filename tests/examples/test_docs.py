@@ -19,10 +19,25 @@ def test_extending_runs_from_top_to_bottom() -> None:
         exec(compile(block, f"docs/extending.md, block {number}", "exec"), names)
 
 
+def anchors(page: Path) -> set[str]:
+    """What a page's headings are called in links."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+
+
 def test_every_local_link_leads_somewhere() -> None:
-    for page in [*DOCS.glob("*.md"), DOCS.parent / "README.md"]:
-        for link in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text(encoding="utf-8")):
-            assert (page.parent / link).exists(), f"{page.name} links to {link}"
+    root = DOCS.parent
+    for page in [
+        *DOCS.glob("*.md"),
+        *root.glob("*/README.md"),
+        *root.glob("modalities/*/models/*/*.md"),
+        root / "README.md",
+    ]:
+        for link in re.findall(r"\]\((?!https?://)([^)]+)\)", page.read_text(encoding="utf-8")):
+            name, _, anchor = link.partition("#")
+            target = page.parent / name if name else page
+            assert target.exists(), f"{page.name} links to {link}"
+            assert not anchor or anchor in anchors(target), f"{page.name} links to {link}"
 
 
 def test_the_page_of_configs_names_every_key_and_its_default() -> None:
