@@ -17,8 +17,8 @@ from cmmulti.cli.parser import parse
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code: 0, 2 for a mistake in the input, 70 for a bug, 130 for Ctrl-C, 141 where nobody
-    reads on. A command that SIGTERM ends leaves by ``SystemExit`` with 143.
+    """Run one command; returns its exit code: 0, 2 for a mistake in the input, 70 for a bug, 130 for Ctrl-C, 141 where
+    nobody reads on. A command that SIGTERM ends leaves by ``SystemExit`` with 143.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     for name in ("stdout", "stderr"):  # where a parent closed one, print would take the other, and a file its number
