@@ -13,6 +13,6 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         subparsers,
         "edit",
         "change a part of a picture, clip or volume",
-        "Change a file: fill a hole, give it colours, make it finer, take noise out of it; the model says what it can. What "
-        "lies outside a hole comes back bit for bit.",
+        "Change a file: fill a hole, give it colours, make it finer, take noise out of it; the model says what it can. "
+        "What lies outside a hole comes back bit for bit.",
     )
