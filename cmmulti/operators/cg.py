@@ -30,12 +30,14 @@ def conjugate_gradient(
         product = a.flatten(1).conj() * b.flatten(1)
         return (product.real if product.is_complex() else product).sum(1).view(-1, *[1] * (a.dim() - 1))
 
-    # In units of b, dot products stay within single precision whatever units the measurements are in; powers of two change
-    # no digit. A start beside which b is nothing keeps its own.
-    largest = torch.maximum(_largest(right), 1e-30 * _largest(start))
+    # The way from the start, in units of b or of N x, whichever is larger: dot products stay within single precision
+    # whatever units the measurements are in, and powers of two change no digit.
+    image = normal(start)
+    largest = torch.maximum(_largest(right), _largest(image))
     unit = torch.where(largest > 0, torch.exp2(torch.floor(torch.log2(largest))), 1)
-    x, right = start / unit, right / unit
-    residual = right - normal(x)
+    right = right / unit
+    residual = right - image / unit
+    way = torch.zeros_like(start)
     direction = residual
     size = dot(residual, residual)
     goal = (tolerance**2) * dot(right, right)
@@ -46,12 +48,12 @@ def conjugate_gradient(
         image = normal(direction)
         curvature = dot(direction, image)
         rate = torch.where(active & (curvature > 0), size / curvature.clamp_min(torch.finfo(size.dtype).tiny), 0)
-        x = x + rate * direction
+        way = way + rate * direction
         residual = residual - rate * image
         new = dot(residual, residual)
         direction = residual + torch.where(active, new / size.clamp_min(torch.finfo(size.dtype).tiny), 0) * direction
         size = new
-    return x * unit
+    return start + way * unit
 
 
 def _largest(x: Tensor) -> Tensor:

@@ -194,6 +194,14 @@ def test_cg_keeps_the_null_space_of_its_start():
     assert got.tolist() == [[1.0, 6.0, 1.0, 8.0]]
 
 
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_cg_goes_to_nothing_where_nothing_was_measured(scale):
+    """Exact measurements of 0, in single precision: 0 where the operator looks, the start elsewhere."""
+    mask, start = torch.tensor([1.0, 0, 1, 0]), scale * torch.tensor([[3.0, 1, -1, 2]])
+    got = conjugate_gradient(lambda x: mask * x, torch.zeros(1, 4), start)
+    torch.testing.assert_close(got, (1 - mask) * start, rtol=0, atol=1e-6 * scale)
+
+
 def test_affine_there_and_back():
     values = random(2, 3, 5, 7)
     x = AFFINE.to_model(values, (8, 9), fill=-1.0)
