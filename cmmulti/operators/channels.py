@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -38,22 +39,17 @@ class ChannelMix(LinearOperator):
 
     def pinv(self, y: Tensor) -> Tensor:
         self._check(y, self.range, "range")
-        return _mix(torch.linalg.pinv(self.matrix), y)
+        return _mix(self._inverse, y)
+
+    @cached_property
+    def _inverse(self) -> Tensor:
+        """(C, out): made once, for a solver asks at every step."""
+        return torch.linalg.pinv(self.matrix)
 
 
 def grey(domain: Sequence[int]) -> ChannelMix:
     """RGB (3, *spatial) -> grey (1, *spatial) by :data:`LUMA`; holding it fixed is colourisation."""
     return ChannelMix(torch.tensor([LUMA], dtype=torch.float64), domain)
-
-
-def colour_matrix() -> Tensor:
-    """Orthogonal Q (3, 3), float64, whose first column is :data:`LUMA` at unit norm: colourisation's basis.
-
-    ``Q.T`` takes a colour to (grey up to scale, two colour differences); arXiv 2303.01469, appendix D.
-    """
-    first = torch.tensor(LUMA, dtype=torch.float64)
-    q, _ = torch.linalg.qr(torch.cat([first[:, None], torch.eye(3, dtype=torch.float64)[:, 1:]], 1))
-    return -q if q[:, 0].sum() < 0 else q
 
 
 def _mix(matrix: Tensor, x: Tensor) -> Tensor:
