@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from cmmulti.conditioning import labels
+from cmmulti.conditioning import Condition
 from cmmulti.model import Model
 from cmmulti.noise import few_step_levels
 from cmmulti.operators.affine import Affine
@@ -155,7 +155,7 @@ def model(pipe: Pipeline) -> Model:
 
 @pytest.mark.parametrize("name", ["stochastic-heun", "dpm-solver++"])
 def test_samplers(name: str, model: Model) -> None:
-    condition = labels(3, 2)
+    condition = Condition(label=torch.full((2,), 3))
     samples = sampler_named(name).sample(model, (2, 1, 8, 8), few_step_levels(4), SampleRandomness([1, 2]), condition)
     assert samples.x.device == THERE
 
