@@ -83,10 +83,3 @@ pytree.register_pytree_node(
     lambda values, _: Condition(*values),
     serialized_type_name="cmmulti.Condition",
 )
-
-
-def labels(label: int | None, n: int, device: torch.device | str = "cpu") -> Condition:
-    """``n`` samples of one class, or of none."""
-    if label is None:
-        return NO_CONDITION
-    return Condition(label=torch.full((n,), label, dtype=torch.int64, device=device))

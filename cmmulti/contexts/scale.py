@@ -97,7 +97,7 @@ class ContextScale(BaseModel):
         order = [table.names.index(name) for name in self.names]
         return [context[:, order] for context in contexts] if order else list(contexts)
 
-    def given(self, context: Any) -> Tensor:
+    def given(self, context: Context) -> Tensor:
         """(m, tokens, width) of what a user gives, :data:`Context`, checked: m is 1 but for files and stacked arrays.
 
         Raises:

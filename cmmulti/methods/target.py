@@ -41,9 +41,8 @@ class Target(nn.Module):
         """Move towards the student; buffers are copied."""
         if self.copy is None:
             return
-        # By position: compiled or wrapped modules carry other names.
-        for slow, fast in zip(self.copy.parameters(), student.parameters(), strict=True):
-            slow.lerp_(fast, 1 - mu)
+        # By position: compiled or wrapped modules carry other names. At once, for a GPU starts a kernel for each otherwise.
+        torch._foreach_lerp_(list(self.copy.parameters()), list(student.parameters()), 1 - mu)
         for kept, new in zip(self.copy.buffers(), student.buffers(), strict=True):
             kept.copy_(new)
 

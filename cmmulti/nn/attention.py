@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -71,5 +70,5 @@ class CrossAttention(nn.Module):
         context = tokens.new_zeros(len(tokens), 1, self.context_width) if context is None else context.to(tokens.dtype)
         k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in self.key_value(context).chunk(2, -1))
         q = self.query(self.norm(tokens)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        update: Tensor = self.out(torch.as_tensor(attend(q, k, v)).transpose(1, 2).flatten(2))
+        update: Tensor = self.out(attend(q, k, v).transpose(1, 2).flatten(2))
         return update

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from cmmulti.conditioning import NO_CONDITION, Condition
@@ -75,6 +74,6 @@ class DiffusersUNet(nn.Module):
         time = time * self.time_scale
         if self.whole_times:
             time = time.round().long()
-        output = self.unet(pad_to(x, self.multiple), time, label, return_dict=False)[0]
+        output: Tensor = self.unet(pad_to(x, self.multiple), time, label, return_dict=False)[0]
         # The second half of a learned variance's channels is left out.
-        return crop_to(torch.as_tensor(output)[:, : x.shape[1]], x.shape[2:])
+        return crop_to(output[:, : x.shape[1]], x.shape[2:])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from monai.networks.nets import DiffusionModelUNet
 from torch import Tensor, nn
 
@@ -71,5 +70,5 @@ class MonaiUNet(nn.Module):
         context = condition.context
         if self.context_width and context is None:
             context = x.new_zeros(len(x), 1, self.context_width)
-        output = self.unet(pad_to(x, self.multiple), time * self.time_scale, context, label)
-        return crop_to(torch.as_tensor(output), x.shape[2:])
+        output: Tensor = self.unet(pad_to(x, self.multiple), time * self.time_scale, context, label)
+        return crop_to(output, x.shape[2:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ class ChannelMix(LinearOperator):
         if matrix.dim() != 2 or matrix.shape[1] != domain[0]:
             raise ValueError(f"ChannelMix: expected a matrix (out, {domain[0]}), got {tuple(matrix.shape)}")
         super().__init__(domain, (matrix.shape[0], *domain[1:]), complex_domain, complex_domain)
-        self.matrix = matrix.double()
+        self.matrix = matrix.double().cpu()
         identity = torch.eye(domain[0], dtype=torch.float64)
         self.unitary = matrix.shape[0] == domain[0] and torch.allclose(self.matrix.T @ self.matrix, identity, atol=1e-12)
 
@@ -38,22 +39,17 @@ class ChannelMix(LinearOperator):
 
     def pinv(self, y: Tensor) -> Tensor:
         self._check(y, self.range, "range")
-        return _mix(torch.linalg.pinv(self.matrix), y)
+        return _mix(self._inverse, y)
+
+    @cached_property
+    def _inverse(self) -> Tensor:
+        """(C, out): made once, for a solver asks at every step."""
+        return torch.linalg.pinv(self.matrix)
 
 
 def grey(domain: Sequence[int]) -> ChannelMix:
     """RGB (3, *spatial) -> grey (1, *spatial) by :data:`LUMA`; holding it fixed is colourisation."""
     return ChannelMix(torch.tensor([LUMA], dtype=torch.float64), domain)
-
-
-def colour_matrix() -> Tensor:
-    """Orthogonal Q (3, 3), float64, whose first column is :data:`LUMA` at unit norm: colourisation's basis.
-
-    ``Q.T`` takes a colour to (grey up to scale, two colour differences); arXiv 2303.01469, appendix D.
-    """
-    first = torch.tensor(LUMA, dtype=torch.float64)
-    q, _ = torch.linalg.qr(torch.cat([first[:, None], torch.eye(3, dtype=torch.float64)[:, 1:]], 1))
-    return -q if q[:, 0].sum() < 0 else q
 
 
 def _mix(matrix: Tensor, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -24,15 +25,13 @@ class BlockMean(LinearOperator):
 
     Args:
         domain: (C, *spatial), real.
-        factor: side of a block in elements, one for all trailing axes or one per axis.
-        dims: how many trailing axes are reduced, where ``factor`` is a single number; default all but the first.
+        factor: side of a block in elements, one per trailing axis, or one number for all but the first.
     """
 
     closed_form_pinv = True
 
-    def __init__(self, domain: Sequence[int], factor: int | Sequence[int], dims: int | None = None) -> None:
-        dims = len(domain) - 1 if dims is None else dims
-        factors = (factor,) * dims if isinstance(factor, int) else tuple(factor)
+    def __init__(self, domain: Sequence[int], factor: int | Sequence[int]) -> None:
+        factors = (factor,) * (len(domain) - 1) if isinstance(factor, int) else tuple(factor)
         if any(f < 1 for f in factors) or not 1 <= len(factors) <= len(domain):
             raise ValueError(f"BlockMean: expected block sides >= 1 for up to {len(domain)} axes, got {factors}")
         lead, self.sizes = tuple(domain[: -len(factors)]), tuple(domain[-len(factors) :])
@@ -101,7 +100,12 @@ class Resample(LinearOperator):
 
     def pinv(self, y: Tensor) -> Tensor:
         self._check(y, self.range, "range")
-        return _along_axes(y, [torch.linalg.pinv(m) for m in self.matrices])
+        return _along_axes(y, self._inverses)
+
+    @cached_property
+    def _inverses(self) -> list[Tensor]:
+        """(old, new) of each axis: made once, for a solver asks at every step."""
+        return [torch.linalg.pinv(m) for m in self.matrices]
 
 
 def resampling_matrix(old: int, new: int, kernel: Kernel = "cubic") -> Tensor:

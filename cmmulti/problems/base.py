@@ -136,7 +136,7 @@ class Problem:
         ``A_x = A . crop . gain`` and ``y_x = y - A(crop(offset))``; the noise is unchanged.
         """
         offset = affine.offset.expand(len(affine.offset), operator.domain[0], *affine.size)
-        shifted = y - operator(offset.to(y.real.dtype if y.is_complex() else y.dtype))
+        shifted = y - operator(offset.to(y.device, y.real.dtype if y.is_complex() else y.dtype))
         inside = affine.inside(model_shape[1:])
         padding = None if bool(inside.all()) else (~inside, padding_value)
         return cls(operator @ affine.operator(model_shape), shifted, noise, solver, valid_range, padding)

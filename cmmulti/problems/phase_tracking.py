@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from cmmulti.operators.cg import conjugate_gradient
 from cmmulti.operators.fourier import Fourier, Phase
 from cmmulti.problems.base import Problem, Step, StepResult
 from cmmulti.problems.proximal_cg import ProximalCG
+from cmmulti.randomness import SampleRandomness
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,9 @@ class PhaseTracking(ProximalCG):
             operator, self.measured, noise, self, self.affine, self.model_shape, valid_range, padding_value
         )
 
-    def begin(self, problem: Problem, x: Tensor, levels: Any, randomness: Any) -> tuple[Tensor, Tensor]:
+    def begin(
+        self, problem: Problem, x: Tensor, levels: Sequence[float], randomness: SampleRandomness
+    ) -> tuple[Tensor, Tensor]:
         return x, self.phase.to(x.device)
 
     def step(self, problem: Problem, step: Step, state: Tensor) -> StepResult:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
 from cmmulti.problems.admm import data_and_dual
 from cmmulti.problems.base import Problem, Solver, Step, StepResult
+from cmmulti.randomness import SampleRandomness
 
 
 class _State(NamedTuple):
@@ -39,10 +41,12 @@ class PnPCM(Solver):
     delta: float = 0.2
     momentum: float = 0.0
 
-    def begin(self, problem: Problem, x: Tensor, levels: Any, randomness: Any) -> tuple[Tensor, Any]:
+    def begin(
+        self, problem: Problem, x: Tensor, levels: Sequence[float], randomness: SampleRandomness
+    ) -> tuple[Tensor, _State]:
         return x, _State()
 
-    def step(self, problem: Problem, step: Step, state: Any) -> StepResult:
+    def step(self, problem: Problem, step: Step, state: _State) -> StepResult:
         z, u = data_and_dual(problem, step, state.dual, self.strength, self.iterations)
         number = state.number + 1
         if step.sigma_next == 0:

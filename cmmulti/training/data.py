@@ -125,13 +125,15 @@ class RunData(LightningDataModule):
         self.start = start
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        rank = self.trainer.global_rank if self.trainer is not None else 0
+        trainer = self.trainer
+        rank = 0 if trainer is None else trainer.global_rank
         return DataLoader(
             self.examples,
             batch_sampler=StepBatches(self.order, self.start, self.max_steps, rank),
             collate_fn=collate,
             num_workers=self.workers,
-            pin_memory=torch.cuda.is_available(),
+            # Not wherever there is a GPU: a run on the processor would take memory of it, which others may need.
+            pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
             worker_init_fn=_stay if self.workers else None,
             # Its base seed would otherwise be drawn from the global generator.
             generator=torch.Generator().manual_seed(0),

@@ -18,7 +18,7 @@ from cmmulti.errors import UserError
 from cmmulti.methods.base import Budget, Loss, Method, Progress
 from cmmulti.model import Model
 from cmmulti.nn.unet import CHANNELS_LAST
-from cmmulti.randomness import TrainingRandomness, key
+from cmmulti.randomness import TrainingRandomness, key, seed_global
 from cmmulti.training.callbacks.log_file import RANGES
 from cmmulti.training.data import BadBatch, Batch
 from cmmulti.training.ema import EMA, HalfLife, Power, Profile
@@ -113,10 +113,7 @@ class TrainingModule(LightningModule):
             raise UserError(batch.reason)
         micro = batch_idx % self.config.trainer.accumulate
         # Methods and networks draw from keyed generators; one that draws from the global one resumes exactly all the same.
-        seed = key(self.config.trainer.seed, self.step, self.global_rank, micro, "global")
-        torch.random.default_generator.manual_seed(seed)  # torch.manual_seed takes 4 ms where there is no GPU
-        if self.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
+        seed_global(key(self.config.trainer.seed, self.step, self.global_rank, micro, "global"), self.device)
         loss = self.loss(batch, self.global_rank, micro)
         self.recent.append((loss.sigma, loss.per_sample))
         for name, extra in loss.extras.items():

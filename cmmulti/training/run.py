@@ -171,11 +171,9 @@ def _callbacks(parts: Parts, begin: Begin, data: RunData, out: Path) -> Sequence
 
 def record_of(parts: Parts, command: str) -> folder.RunRecord:
     """Facts for the card."""
-    gpu = torch.cuda.is_available() and parts.config.trainer.accelerator in ("auto", "gpu")
-    device = torch.cuda.get_device_name() if gpu else f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
     return folder.RunRecord(
         command=command,
-        device=device,
+        device=device_name(parts.config.trainer.accelerator),
         classes=parts.classes[parts.shares[0].name],
         joint_classes={part.name: parts.classes[part.name] for part in parts.shares[1:]},
         examples=len(parts.examples),
@@ -186,3 +184,12 @@ def record_of(parts: Parts, command: str) -> folder.RunRecord:
         context=parts.scale,
         origins=parts.origins,
     )
+
+
+def device_name(accelerator: str) -> str:
+    """What Lightning takes for ``trainer.accelerator``, by a name that holds ``CPU`` for a processor alone."""
+    if accelerator in ("auto", "gpu") and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+        return f"{platform.machine()} GPU (Metal)"
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"

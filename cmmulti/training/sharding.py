@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
-def shard(network: nn.Module, mesh: Any) -> None:
+def shard(network: nn.Module, mesh: DeviceMesh) -> None:
     """Spread the parameters of a network over the processes of ``mesh``, one group per module of its lists."""
     from torch.distributed.fsdp import fully_shard
 
@@ -25,7 +26,7 @@ def shard(network: nn.Module, mesh: Any) -> None:
     fully_shard(network, mesh=mesh)
 
 
-def shard_training(student: nn.Module, method: nn.Module, mesh: Any) -> None:
+def shard_training(student: nn.Module, method: nn.Module, mesh: DeviceMesh) -> None:
     """Spread a student's network and the method's own trained weights; a teacher stays whole on every process.
 
     Own weights too small to share out are spread all the same: it is what adds up their gradients over processes.

@@ -3,7 +3,7 @@
 import torch
 from torch.utils import _pytree as pytree
 
-from cmmulti.conditioning import NO_CONDITION, NULL_LABEL, Condition, labels
+from cmmulti.conditioning import NO_CONDITION, NULL_LABEL, Condition
 
 
 def full():
@@ -49,9 +49,7 @@ def test_a_condition_is_a_tree_of_tensors():
     assert doubled.tolist() == [2, 2, 2]
 
 
-def test_slices_and_labels():
+def test_slices():
     part = full()[1:]
     assert part.label.tolist() == [2, 3]
     assert len(part.context) == 2
-    assert labels(7, 2).label.tolist() == [7, 7]
-    assert labels(None, 2) == NO_CONDITION

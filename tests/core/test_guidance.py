@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from cmmulti.conditioning import NULL_LABEL, Condition, labels
+from cmmulti.conditioning import NULL_LABEL, Condition
 from cmmulti.methods.base import Budget, Progress
 from cmmulti.methods.cd import CD, CDSettings
 from cmmulti.methods.ctm import CTM, CTMSettings
@@ -64,7 +64,7 @@ def test_a_guided_teacher_samples_the_shifted_prior(sampler):
     noise = torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     got, want = (
         sampler.sample(model, noise, karras(9), SampleRandomness(range(3)), condition)
-        for model, condition in ((teacher(), asked(3)), (gaussian_model(GUIDED), labels(0, 3)))
+        for model, condition in ((teacher(), asked(3)), (gaussian_model(GUIDED), Condition(label=torch.full((3,), 0))))
     )
     torch.testing.assert_close(got.x, want.x, rtol=1e-6, atol=1e-6)
     assert got.nfe == 2 * want.nfe
@@ -103,7 +103,7 @@ METHODS = {
 @pytest.mark.parametrize("name", METHODS)
 def test_one_weight_is_distilled_without_being_told(name):
     """The loss is that of the shifted prior's teacher; a student that does not know weights takes it over."""
-    condition = labels(0, 8)
+    condition = Condition(label=torch.full((8,), 0))
     guided, plain = METHODS[name](WEIGHT), METHODS[name](None)
     got = loss(guided, teacher(), student(guided), condition)
     want = loss(plain, gaussian_model(GUIDED), student(plain), condition)
@@ -132,7 +132,7 @@ def test_ctm_denoises_towards_the_guided_estimate():
         method = CTM(CTMSettings(guidance=weight))
         model = gaussian_model(prior, "two-time", method.parameterization(0.5))
         method.setup(model, teacher(), Budget(100, 8))
-        return float(method.denoising(model, x0, labels(0, 8), TrainingRandomness(0, 50)))
+        return float(method.denoising(model, x0, Condition(label=torch.full((8,), 0)), TrainingRandomness(0, 50)))
 
     plain = Gaussian.isotropic(SHAPE, VARIANCE, LABEL)
     assert error(WEIGHT, GUIDED) == pytest.approx(error(None, plain), rel=1e-4)
@@ -154,7 +154,12 @@ def test_ctm_tells_its_student_the_weight_that_the_teacher_follows():
 
     method = CTM(CTMSettings(guidance=(1, 3), levels=3))
     network = Student(2, 1, (8, 8), classes=2, two_times=True, guided=True)
-    loss(method, Teacher(Classes(), EDM()), Model(network, method.parameterization(0.5), "two-time"), labels(0, 8))
+    loss(
+        method,
+        Teacher(Classes(), EDM()),
+        Model(network, method.parameterization(0.5), "two-time"),
+        Condition(label=torch.full((8,), 0)),
+    )
     assert len(heard) == 5
     assert len(followed) == 4
     for weight in [*heard, *followed[:2]]:
@@ -169,7 +174,9 @@ def test_progressive_guides_the_first_stage_alone():
     method.setup(model, taught, Budget(100, 8))
     x0 = torch.zeros(8, *SHAPE)
     for step, fraction in ((0, 0.0), (90, 0.9)):
-        method.loss(model, x0, labels(0, 8), Progress(step, 8 * step, fraction), TrainingRandomness(0, step))
+        method.loss(
+            model, x0, Condition(label=torch.full((8,), 0)), Progress(step, 8 * step, fraction), TrainingRandomness(0, step)
+        )
     assert (taught.nfe, method.previous.nfe, model.nfe) == (4, 2, 2)
 
 

@@ -74,6 +74,22 @@ def test_dropout_is_shared_and_leaves_no_trace():
         assert not torch.equal(drop(x), first)
 
 
+def test_dropout_on_a_gpu_is_keyed_on_that_very_gpu(monkeypatch):
+    """Whichever is the current one."""
+    gpus, fork = (torch.Generator(), torch.Generator()), torch.random.fork_rng
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices: fork(devices=[]))
+    monkeypatch.setattr(torch.cuda, "default_generators", gpus)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "manual_seed", lambda seed: gpus[0].manual_seed(seed))
+    randomness = TrainingRandomness(seed=1, step=10)
+    before = gpus[0].initial_seed()
+    with randomness.dropout("cuda:1"):
+        assert gpus[1].initial_seed() == randomness.generator("dropout").initial_seed()
+        assert gpus[0].initial_seed() == before
+    with randomness.dropout("cuda"):
+        assert gpus[0].initial_seed() == gpus[1].initial_seed()
+
+
 def test_numpys_integers_are_the_same_seeds():
     assert key("sample", np.int64(7), (np.uint8(1), 2)) == key("sample", 7, (1, 2))
     assert key(True) != key(1)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cmmulti.conditioning import NO_CONDITION, Condition, labels
+from cmmulti.conditioning import NO_CONDITION, Condition
 from cmmulti.errors import UserError
 from cmmulti.model import Model
 from cmmulti.parameterization import EDM, Consistency
@@ -85,7 +85,9 @@ def test_a_sample_costs_one_evaluation_and_no_network_sees_another_ones() -> Non
 
 def test_samplers_walk_down_through_the_networks() -> None:
     parts = models()
-    samples = Multistep().sample(ranged(parts), (2, 1, 3), [80.0, 2.0, 0.5], SampleRandomness([0, 1]), labels(1, 2))
+    samples = Multistep().sample(
+        ranged(parts), (2, 1, 3), [80.0, 2.0, 0.5], SampleRandomness([0, 1]), Condition(label=torch.full((2,), 1))
+    )
     assert samples.nfe == 3
     assert [part.network.seen for part in parts] == [[2], [2], [2]]
 

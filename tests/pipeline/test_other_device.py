@@ -17,12 +17,14 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from cmmulti.conditioning import labels
+from cmmulti.conditioning import Condition
 from cmmulti.model import Model
 from cmmulti.noise import few_step_levels
+from cmmulti.operators.affine import Affine
+from cmmulti.operators.channels import ChannelMix
 from cmmulti.operators.mask import Mask
 from cmmulti.pipeline import Pipeline
-from cmmulti.problems.base import Problem
+from cmmulti.problems.base import Problem, Solver
 from cmmulti.randomness import SampleRandomness
 from cmmulti.samplers.multistep import Multistep
 from cmmulti.samplers.named import sampler_named
@@ -130,6 +132,21 @@ def test_operators(name: str) -> None:
     assert y.device == operator.adjoint(y).device == THERE
 
 
+def test_an_operator_of_numbers_that_lie_there() -> None:
+    operator = ChannelMix(torch.eye(3).flip(0).to(THERE), (3, 4, 5))
+    y = operator(torch.randn(2, 3, 4, 5, device=THERE))
+    assert y.device == operator.pinv(y).device == THERE
+
+
+def test_measurements_that_lie_there() -> None:
+    """The gain and the offset of an item lie on the processor."""
+    one = torch.ones(1, 1, 1, 1)
+    affine, y = Affine(2 * one, one, (3, 4), (0, 0)), torch.ones(1, 1, 3, 4, device=THERE)
+    problem = Problem.on_item(Mask(one, (1, 3, 4)), y, 0.0, Solver(), affine, (1, 4, 4))
+    assert problem.y.device == THERE
+    assert torch.equal(problem.y.cpu(), torch.zeros(1, 1, 3, 4))
+
+
 @pytest.fixture
 def model(pipe: Pipeline) -> Model:
     """An untrained one of 8 x 8 pictures."""
@@ -138,7 +155,7 @@ def model(pipe: Pipeline) -> Model:
 
 @pytest.mark.parametrize("name", ["stochastic-heun", "dpm-solver++"])
 def test_samplers(name: str, model: Model) -> None:
-    condition = labels(3, 2)
+    condition = Condition(label=torch.full((2,), 3))
     samples = sampler_named(name).sample(model, (2, 1, 8, 8), few_step_levels(4), SampleRandomness([1, 2]), condition)
     assert samples.x.device == THERE
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 
 from cmmulti.config import RunConfig
 from cmmulti.errors import UserError
-from cmmulti.training.data import BadBatch, Batch, Examples, Sample, collate, measured_sigma_data
-from cmmulti.training.order import Place
+from cmmulti.training.data import BadBatch, Batch, Examples, RunData, Sample, collate, measured_sigma_data
+from cmmulti.training.order import Order, Place
 from cmmulti.training.run import train
 
 Config = Callable[..., RunConfig]
@@ -34,6 +34,17 @@ def test_a_batch_knows_where_it_came_from(toy: ModuleType) -> None:
     assert batch.x.shape == (2, 1, 8)
     assert batch.example.tolist() == [4, 9]
     assert batch.label.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(("device", "pinned"), [("cpu", False), ("cuda:0", True)])
+def test_batches_are_pinned_for_a_run_on_a_gpu_alone(
+    device: str, pinned: bool, toy: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pinned memory is the GPU's affair: a run on the processor beside it must not touch it."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    data = RunData(Examples(toy.ToySet(8), 0, (1, 8), skip=False), Order(8, 0, 4), max_steps=1, workers=0)
+    data.trainer = SimpleNamespace(global_rank=0, strategy=SimpleNamespace(root_device=torch.device(device)))
+    assert data.train_dataloader().pin_memory == pinned
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -21,7 +21,7 @@ from cmmulti.training.callbacks.log_file import BINS, COLUMNS, LogFile, read
 from cmmulti.training.data import collate
 from cmmulti.training.dry_run import dry_run
 from cmmulti.training.export import export
-from cmmulti.training.run import train
+from cmmulti.training.run import device_name, train
 
 Config = Callable[..., RunConfig]
 
@@ -248,6 +248,14 @@ def test_a_method_that_needs_a_teacher(toy_config: Config, tmp_path: Path) -> No
     assert module.teacher is not None
     assert not any(p.requires_grad for p in module.teacher.parameters())
     assert not any("teacher" in name for name in state["model"] | state["method"])
+
+
+@pytest.mark.parametrize(("accelerator", "told"), [("auto", "GPU"), ("gpu", "GPU"), ("mps", "GPU"), ("cpu", "CPU")])
+def test_the_card_names_what_computes(accelerator: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine with Apple's GPU and no other; costs by `cmmulti compare` are told by that name, too."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert [word for word in ("CPU", "GPU") if word in device_name(accelerator)] == [told]
 
 
 def test_a_device_that_is_not_there_is_a_user_error(toy_config: Config, tmp_path: Path) -> None:
