@@ -17,6 +17,14 @@ from cmmulti.errors import UserError
 
 SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 80.0, 7.0
 
+SINGLE = frozenset({"mps"})
+"""Types of devices that know no float64: Apple's GPU."""
+
+
+def finest(device: torch.device) -> torch.dtype:
+    """What training levels are computed in on ``device``: float64 where it has that, else float32."""
+    return torch.float32 if device.type in SINGLE else torch.float64
+
 
 def karras(n: int, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX, rho: float = RHO) -> Tensor:
     """``n`` decreasing levels of EDM (arXiv 2206.00364, eq. 5), float64, first ``sigma_max`` and last ``sigma_min``."""

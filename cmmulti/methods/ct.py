@@ -14,7 +14,7 @@ from cmmulti.methods.base import Budget, Loss, Method, MethodSettings, Progress,
 from cmmulti.methods.distance import TrainingDistance, distance_of
 from cmmulti.methods.target import Target
 from cmmulti.model import Model, Role, expand
-from cmmulti.noise import karras_at
+from cmmulti.noise import finest, karras_at
 from cmmulti.parameterization import Consistency, Parameterization
 from cmmulti.randomness import TrainingRandomness
 
@@ -77,7 +77,7 @@ class CT(Method):
         draw = randomness.generator("sigma", x0.device)
         index = torch.randint(n, (len(x0),), generator=draw, device=x0.device)
         sigma, sigma_next = (
-            karras_at((index + i).double() / n, model.sigma_boundary, model.sigma_max).float() for i in (0, 1)
+            karras_at((index + i).to(finest(x0.device)) / n, model.sigma_boundary, model.sigma_max).float() for i in (0, 1)
         )
         noise = randomness.normal_like(x0)
         with randomness.dropout(x0.device):

@@ -18,7 +18,7 @@ from cmmulti.methods.guidance import Guidance, Weight, students_condition, teach
 from cmmulti.methods.solver import teacher_step
 from cmmulti.methods.target import Target
 from cmmulti.model import Model, Role, evaluating, expand
-from cmmulti.noise import SIGMA_MIN, karras_at
+from cmmulti.noise import SIGMA_MIN, finest, karras_at
 from cmmulti.parameterization import EDM, Parameterization
 from cmmulti.randomness import TrainingRandomness
 
@@ -90,7 +90,7 @@ class CTM(Method):
     def level(self, index: Tensor, sigma_max: float) -> Tensor:
         """Karras' level at a place of the grid, float32."""
         n = self.settings.levels
-        return karras_at(index.to(torch.float64) / (n - 1), SIGMA_MIN, sigma_max).float()
+        return karras_at(index.to(finest(index.device)) / (n - 1), SIGMA_MIN, sigma_max).float()
 
     def loss(
         self, model: Model, x0: Tensor, condition: Condition, progress: Progress, randomness: TrainingRandomness

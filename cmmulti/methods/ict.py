@@ -13,7 +13,7 @@ from cmmulti.conditioning import Condition
 from cmmulti.distances import pseudo_huber
 from cmmulti.methods.base import Budget, Loss, Method, MethodSettings, Progress, Recommended, StageEvent
 from cmmulti.model import Model, Role, expand
-from cmmulti.noise import karras_at
+from cmmulti.noise import finest, karras_at
 from cmmulti.parameterization import Consistency, Parameterization
 from cmmulti.randomness import TrainingRandomness
 
@@ -70,12 +70,13 @@ class ICT(Method):
         return int(min(s.first * 2 ** min(stage, 64), s.last)) + 1
 
     def pairs(self, levels: int, uniform: Tensor, sigma_min: float, sigma_max: float) -> tuple[Tensor, Tensor]:
-        """``(s_i, s_{i+1})`` float64 for uniform draws (B,) on [0, 1): the inverse of the law's cumulative sum.
+        """``(s_i, s_{i+1})`` for uniform draws (B,) on [0, 1): the inverse of the law's cumulative sum, float64 where the
+        device has that.
 
         ``p(i)`` is proportional to ``erf((ln s_{i+1} - m) / (sqrt(2) v)) - erf((ln s_i - m) / (sqrt(2) v))`` (section 3.5).
         """
         s = self.settings
-        ascending = torch.arange(levels - 1, -1, -1, device=uniform.device, dtype=torch.float64) / (levels - 1)
+        ascending = torch.arange(levels - 1, -1, -1, device=uniform.device, dtype=finest(uniform.device)) / (levels - 1)
         grid = karras_at(ascending, sigma_min, sigma_max)
         edges = torch.erf((grid.log() - s.p_mean) / (math.sqrt(2) * s.p_std))
         cumulative = (edges[1:] - edges[0]) / (edges[-1] - edges[0])

@@ -15,7 +15,7 @@ from cmmulti.errors import UserError
 from cmmulti.methods.base import Budget, Loss, Method, MethodSettings, Progress, Recommended, StageEvent
 from cmmulti.methods.guidance import Weight, teachers_condition
 from cmmulti.model import Model, Role, evaluating, expand
-from cmmulti.noise import SIGMA_MIN, karras, karras_at
+from cmmulti.noise import SIGMA_MIN, finest, karras, karras_at
 from cmmulti.parameterization import EDM, Parameterization
 from cmmulti.randomness import TrainingRandomness
 
@@ -72,8 +72,8 @@ class Progressive(Method):
         return shares[min(int(progress.fraction * len(shares) + 1e-9), len(shares) - 1)]
 
     def levels(self, index: Tensor, n: int, sigma_max: float) -> tuple[Tensor, Tensor, Tensor]:
-        """``t, t', t''`` float64 at positions ``i/N, (i + 1/2)/N, (i + 1)/N`` of Karras' curve, ``0 <= i < N``."""
-        at = index.to(torch.float64)
+        """``t, t', t''`` at ``i/N, (i + 1/2)/N, (i + 1)/N`` of Karras' curve, ``0 <= i < N``, float64 where it can be."""
+        at = index.to(finest(index.device))
         start, middle, end = (karras_at((at + part) / n, SIGMA_MIN, sigma_max) for part in (0.0, 0.5, 1.0))
         return start, middle, end
 

@@ -74,7 +74,7 @@ class TCM(Method):
             raise UserError(
                 f"method.split = {self.settings.split:g}: expected a level below sigma_max = {model.sigma_max:g}"
             )
-        self.register_buffer("quantiles", self.law(model.sigma_max), persistent=False)
+        self.register_buffer("quantiles", self.law(model.sigma_max).float(), persistent=False)
 
     def law(self, sigma_max: float, points: int = 8193) -> Tensor:
         """Quantiles of ``ln t`` at even probabilities from 0 to 1, float64: Student's law on [ln t', ln sigma_max]."""

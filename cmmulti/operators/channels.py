@@ -27,7 +27,7 @@ class ChannelMix(LinearOperator):
         if matrix.dim() != 2 or matrix.shape[1] != domain[0]:
             raise ValueError(f"ChannelMix: expected a matrix (out, {domain[0]}), got {tuple(matrix.shape)}")
         super().__init__(domain, (matrix.shape[0], *domain[1:]), complex_domain, complex_domain)
-        self.matrix = matrix.double().cpu()
+        self.matrix = matrix.cpu().double()
         identity = torch.eye(domain[0], dtype=torch.float64)
         self.unitary = matrix.shape[0] == domain[0] and torch.allclose(self.matrix.T @ self.matrix, identity, atol=1e-12)
 

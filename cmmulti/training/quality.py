@@ -77,7 +77,7 @@ def errors(model: Model, items: HeldOut, conditional: bool, sigma_data: float, l
     with torch.no_grad(), evaluating(model):
         noisy = torch.addcmul(x0, expand(told, x0), items.noise.to(device))
         estimate = model.endpoint(noisy, told, items.condition(conditional, device))
-        apart = (estimate - x0).square().flatten(1).mean(1).double().cpu()
+        apart = (estimate - x0).square().flatten(1).mean(1).cpu().double()
     weighted = apart * (sigma.double() ** 2 + sigma_data**2) / (sigma.double() * sigma_data) ** 2
     found = {f"error_{name}": weighted[place == i] for i, (name, _) in enumerate(ranges)}
     means = {name: float(values.mean()) for name, values in found.items() if len(values)}

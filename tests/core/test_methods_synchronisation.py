@@ -1,4 +1,5 @@
-"""A training step gives the device work and never waits for it: no number is read back, no table is copied over.
+"""A training step gives the device work and never waits for it: no number is read back, no table is copied over, and no
+float64 is asked of a device that has none.
 
 The step runs on the device ``meta``, whose tensors have shapes but no values: what asks for a value fails there.
 """
@@ -13,7 +14,9 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from cmmulti import noise
 from cmmulti.conditioning import Condition
 from cmmulti.methods.base import Method
 from cmmulti.methods.edm import EDM
@@ -141,3 +144,28 @@ class _MakesATensor(EDM):
 def test_what_waits_is_found(broken: type[Method]) -> None:
     with pytest.raises((RuntimeError, AssertionError), match=r"meta tensors|a copy from"):
         one_step(broken())
+
+
+class _Single(TorchDispatchMode):
+    """``meta`` as a device without float64, as Apple's GPU is."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for made in tree_leaves(out):
+            # A number of Python's beside a tensor becomes a float64 tensor of no dimension inside PyTorch's derivatives.
+            if isinstance(made, Tensor) and made.device.type == "meta" and made.dim():
+                assert made.dtype != torch.float64, f"{func} makes float64"
+        return out
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_needs_no_float64_where_there_is_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noise, "SINGLE", frozenset({"meta"}))
+    with _Single():
+        one_step(METHODS[name])
+
+
+def test_float64_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noise, "SINGLE", frozenset())
+    with _Single(), pytest.raises(AssertionError, match="makes float64"):
+        one_step(METHODS["ctm"])

@@ -1,7 +1,7 @@
 """Sampling, solving and measuring on a device that is not the processor: what meets there must be there.
 
 No GPU is asked for. A tensor of the pretended device holds its values on the processor and says that it is on ``meta``; an
-operation on one of them and one that is not is refused, as a GPU refuses it.
+operation on one of them and one that is not is refused, as a GPU refuses it, and so is float64, as Apple's GPU refuses it.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ def here(value: Any) -> Any:
 
 
 def there(value: Any) -> Any:
+    if isinstance(value, Tensor) and value.dtype in (torch.float64, torch.complex128):
+        raise TypeError(f"{value.dtype} on a device that has none")
     # A sparse matrix has no strides to pretend with: it stays as it is.
     return Elsewhere(value) if isinstance(value, Tensor) and value.layout is torch.strided else value
 
@@ -122,6 +124,8 @@ def test_two_devices_do_not_mix() -> None:
     for mixed in meetings:
         with pytest.raises(RuntimeError, match="two devices"):
             mixed()
+    with pytest.raises(TypeError, match="float64"):
+        x.double()
 
 
 @pytest.mark.parametrize("name", tiny.operators())

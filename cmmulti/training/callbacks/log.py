@@ -13,6 +13,7 @@ from pytorch_lightning import LightningModule, Trainer
 from torch.utils.tensorboard import SummaryWriter
 
 from cmmulti.config import RunConfig
+from cmmulti.noise import finest
 from cmmulti.training.callbacks.base import AfterStep, is_due
 from cmmulti.training.callbacks.log_file import BINS, COLUMNS, EDGES, NONFINITE, RANGES, LogFile
 from cmmulti.training.folder import LOG
@@ -128,14 +129,12 @@ def means(extras: Mapping[str, Sequence[torch.Tensor | float]], device: torch.de
 
 
 def binned(batches: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
-    """Sum and number of the finite losses per bin of the noise level: (2, bins), float64."""
+    """Sum and number of the finite losses per bin of the noise level: (2, bins), float64 where the device has it."""
     sigma = torch.cat([s for s, _ in batches]).float()
     loss = torch.cat([v for _, v in batches]).to(torch.float32)
     finite = loss.isfinite()
     where = torch.bucketize(sigma, torch.tensor(EDGES, device=sigma.device))
-    sums = torch.zeros(
-        2, len(BINS), dtype=torch.float32 if sigma.device.type == "mps" else torch.float64, device=sigma.device
-    )
+    sums = torch.zeros(2, len(BINS), dtype=finest(sigma.device), device=sigma.device)
     sums[0].index_add_(0, where, torch.where(finite, loss, 0).to(sums.dtype))
     sums[1].index_add_(0, where, finite.to(sums.dtype))
     return sums
