@@ -17,7 +17,7 @@ from cmmulti.files import read_json
 from cmmulti.training.folder import RECORD, read_record
 from cmmulti.weights import read_weights
 
-pytestmark = [pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes among files here"), pytest.mark.timeout(60)]
+pytestmark = pytest.mark.timeout(60)
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -74,18 +74,25 @@ def test_what_a_page_shows_itself_leaves_less_for_its_parts(
         assert ("its own page" in write_page(tmp_path / "out").read_text()) == linked
 
 
+def in_rows(folder: Path) -> Results:
+    """The media of a result as a comparison has them: side by side in a row."""
+    media = [record for section in read_results(folder).sections for record in section.media]
+    section = SectionRecord(title="Side by side", rows=[RowRecord(title="ctm", media=media)])
+    return Results(command="", model="m", task="compare", sections=[section])
+
+
 def test_media_in_rows_are_named_where_they_stand(
     tmp_path: Path, make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = make(tmp_path / "a")
-    media = [record for section in read_results(folder).sections for record in section.media]
-    section = SectionRecord(title="Side by side", rows=[RowRecord(title="ctm", media=media)])
+    side_by_side = in_rows(folder)
     monkeypatch.setattr(page, "EMBEDDED", 0)
-    html = write_page(folder, Results(command="", model="m", task="compare", sections=[section])).read_text()
+    html = write_page(folder, side_by_side).read_text()
     assert "<img" not in html
     assert "<audio" not in html
     named = re.findall(r'<a href="([^"]+)"', html[html.index("<td>") : html.rindex("</td>")])
-    assert named == [*(record.file for record in media[:-1]), "pictures/02-sounds-01.png", media[-1].file]
+    files = [record.file for record in side_by_side.sections[0].rows[0].media]
+    assert named == [*files[:-1], "pictures/02-sounds-01.png", files[-1]]
 
 
 def test_beyond_its_size_a_page_links_instead(
@@ -104,8 +111,7 @@ def test_pictures_in_rows_count_towards_the_size(
     tmp_path: Path, make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = make(tmp_path / "a")
-    media = [record for section in read_results(folder).sections for record in section.media]
-    section = SectionRecord(title="Side by side", rows=[RowRecord(title="ctm", media=media)])
-    write_results(Results(command="", model="m", task="compare", sections=[section]), folder)
+    side_by_side = in_rows(folder)
+    write_results(side_by_side, folder)
     monkeypatch.setattr(page, "EMBEDDED", 100)
     assert "<img" not in write_page(tmp_path).read_text()
