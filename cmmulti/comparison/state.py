@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from cmmulti.comparison.plan import Cell, Entry
+from cmmulti.comparison.schema import EvaluationConfig
 from cmmulti.errors import UserError
 from cmmulti.files import json_text, replacing
 from cmmulti.pipeline.folder import CONFIG
@@ -60,10 +61,10 @@ class Places:
         """Whether its model is whole: the config of a model folder is written last."""
         return (self.model(entry) / CONFIG).is_file()
 
-    def measured(self, entry: Entry, state: State) -> bool:
+    def measured(self, cell: str, method: str, asked: EvaluationConfig) -> bool:
         """Whether its figures are those that are asked for."""
-        same = state.evaluation == entry.evaluation.model_dump(mode="json")
-        return same and (self.figures(entry.cell, entry.method) / RESULTS).is_file()
+        same = self.state(cell, method).evaluation == asked.model_dump(mode="json")
+        return same and (self.figures(cell, method) / RESULTS).is_file()
 
     def state_file(self, cell: str, method: str) -> Path:
         return self.out / ENTRIES / cell / f"{method}.json"

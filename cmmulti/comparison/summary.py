@@ -12,7 +12,7 @@ from cmmulti.comparison.plan import Cell, Entry, Plan
 from cmmulti.comparison.schema import TEACHER
 from cmmulti.comparison.state import Places, State, begun_otherwise, changed
 from cmmulti.pipeline.folder import CARD, model_folder
-from cmmulti.report.results import RESULTS, Results, package_version, read_results, write_text
+from cmmulti.report.results import Results, package_version, read_results, write_text
 
 COMPARISON = "comparison.json"
 CARD_TIME = re.compile(r"^\| time \| (.+?) \|$", re.MULTILINE)
@@ -54,9 +54,9 @@ def standings(places: Places, cell: Cell) -> list[Standing]:
 
 
 def _standing(places: Places, cell: Cell, method: str) -> Standing:
-    state, folder = places.state(cell.name, method), places.figures(cell.name, method)
-    current = state.evaluation == cell.evaluation.model_dump(mode="json") and (folder / RESULTS).is_file()
-    return Standing(method, state, read_results(folder) if current and state.failure is None else None)
+    state = places.state(cell.name, method)
+    current = state.failure is None and places.measured(cell.name, method, cell.evaluation)
+    return Standing(method, state, read_results(places.figures(cell.name, method)) if current else None)
 
 
 def floor_of(found: list[Standing]) -> list[dict[str, Any]]:

@@ -47,7 +47,7 @@ class Failure:
 def done(places: Places, cell: Cell, entry: Entry) -> bool:
     """Whether nothing is left to do for an entry."""
     state = places.state(entry.cell, entry.method)
-    whole = state.failure is None and places.trained(entry) and places.measured(entry, state)
+    whole = state.failure is None and places.trained(entry) and places.measured(entry.cell, entry.method, entry.evaluation)
     return whole and not changed(places, cell, entry)
 
 
@@ -74,7 +74,7 @@ def work(places: Places, cell: Cell, entry: Entry, command: str, tell: Tell) -> 
             state = _train(places, cell, entry, state, command, tell)
         elif state.seconds is None:  # its state was removed; the run still knows
             state = state.model_copy(update=_cost(places, entry))
-        if not places.measured(entry, state):
+        if not places.measured(entry.cell, entry.method, entry.evaluation):
             # Figures that are half replaced are not those of the former evaluation.
             state = state.model_copy(update={"evaluation": None})
             places.save(entry.cell, entry.method, state)
@@ -89,7 +89,7 @@ def work(places: Places, cell: Cell, entry: Entry, command: str, tell: Tell) -> 
 
 def teacher_measured(places: Places, cell: Cell) -> bool:
     """Whether the figures of a teacher that was not trained here are those that are asked for."""
-    return places.measured(_figures_of(cell), places.state(cell.name, TEACHER))
+    return places.measured(cell.name, TEACHER, cell.evaluation)
 
 
 def measure_teacher(places: Places, cell: Cell, command: str, tell: Tell) -> Failure | None:

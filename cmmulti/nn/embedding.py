@@ -87,7 +87,9 @@ class ConditionEmbedding(nn.Module):
             h = h + self.guidance_in(self.time(weight.log1p()))
         if self.label is not None:
             h = h + self.label(label_index(condition, self.label.num_embeddings - 1, time))
-        if self.modality is not None and condition.modality is not None:
+        if self.modality is not None:
+            if condition.modality is None:
+                raise ValueError(f"a network of {self.modality.num_embeddings} modalities; expected one in the condition")
             h = h + self.modality(condition.modality)
         if self.context_in is not None and condition.context is not None:
             h = h + self.context_in(condition.context.mean(1).to(h.dtype))

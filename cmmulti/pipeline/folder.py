@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from cmmulti import registry
-from cmmulti.conditioning import NO_CONDITION
+from cmmulti.conditioning import Condition
 from cmmulti.config.checking import checked
 from cmmulti.errors import UserError, unknown_name
 from cmmulti.files import json_text, read_json, replacing, writing
@@ -175,7 +175,8 @@ def _shapes_of(piece: Piece, modality: Modality, role: Role) -> dict[str, tuple[
     """
     with torch.device("meta"):
         network, time = _bounded(piece).eval(), torch.zeros(1)
-        asked = (time, NO_CONDITION, time) if role == "two-time" else (time, NO_CONDITION)
+        condition = Condition(modality=torch.zeros(1, dtype=torch.int64))
+        asked = (time, condition, time) if role == "two-time" else (time, condition)
         try:
             made = tuple(network(torch.zeros(1, *modality.shape), *asked).shape[1:])
         except NotImplementedError:  # a network whose operations have no form without memory; its weights are still checked

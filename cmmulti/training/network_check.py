@@ -43,7 +43,7 @@ def check_network(
     x, time = torch.zeros(1, *modality.shape), torch.zeros(1)
     weight = torch.ones(1, requires_grad=True) if guided else None
     said = None if context is None else torch.ones(1, context.tokens, context.width, requires_grad=True)
-    condition = Condition(context=said, guidance=weight)
+    condition = Condition(context=said, guidance=weight, modality=torch.zeros(1, dtype=torch.int64))
     told = (time, condition, time) if model.role == "two-time" else (time, condition)
     try:
         with evaluating(model), torch.set_grad_enabled(guided or context is not None):

@@ -55,6 +55,13 @@ def test_both_are_registered():
     assert registry.load("networks", "monai") is MonaiUNet
 
 
+def test_a_network_of_several_modalities_is_not_asked_without_one():
+    """The sum would lack a term that it was always trained with."""
+    embed = ConditionEmbedding(8, modalities=2)
+    with pytest.raises(ValueError, match="a network of 2 modalities; expected one in the condition"):
+        embed(torch.zeros(1), NO_CONDITION)
+
+
 def test_double_normalisation_by_hand():
     """norm(h) pnorm(scale) + pnorm(shift), pnorm(v) = v / sqrt(mean v^2 + 1e-8) over channels."""
     block = Block(1, 4, 4, 3, 2, 0.0, double_norm=True).double()
