@@ -126,11 +126,22 @@ class Model(nn.Module):
             return self._to_the_boundary(x, here, there, condition)
         # In the canonical process one form serves all: an Euler step of the ODE, CTM's G (arXiv 2310.02279, eq. 9) and
         # MeanFlow's z_r = z_t - (t - r) u (arXiv 2505.13447) are this interpolation with their own estimate.
-        two_time = self.role == "two-time"
-        estimate = self._estimate(x, here, condition, there) if two_time else self.denoise(x, here, condition)
+        estimate = self.aim(x, here, there, condition)
         # Where both levels are equal, 0 included, the ratio is 1 and the sample stays as it is.
         ratio = expand(torch.where(here == there, 1.0, there / here), x)
         return ratio * x + (1 - ratio) * estimate
+
+    def aim(
+        self, x: Tensor, sigma: Tensor | float, sigma_next: Tensor | float, condition: Condition = NO_CONDITION
+    ) -> Tensor:
+        """The clean tensor that :meth:`jump` moves ``x`` towards: ``x_next = x + (1 - sigma_next / sigma) (aim - x)``.
+
+        Of a two-time model CTM's g (arXiv 2310.02279, eq. 9): the trajectory's end where ``sigma_next`` is 0, the posterior
+        mean where both levels are equal. Of a teacher :meth:`denoise`, of a one-time consistency model :meth:`endpoint`.
+        """
+        if self.role == "two-time":
+            return self._estimate(x, sigma, condition, self._levels(x, sigma_next))
+        return self.endpoint(x, sigma, condition)
 
     def _to_the_boundary(self, x: Tensor, here: Tensor, there: Tensor, condition: Condition) -> Tensor:
         """The jump of a one-time consistency model. To refuse is to look at levels on the host: no loss comes here."""

@@ -105,7 +105,8 @@ def add_guidance(parser: argparse.ArgumentParser) -> None:
 def add_sampler(parser: argparse.ArgumentParser, default: str) -> None:
     """``--sampler``; ``default`` says what serves without it."""
     names = (
-        "multistep; for teachers euler, heun, dpm-solver++ or stochastic-heun:churn=40,lowest=0.05,highest=50,noise=1.003"
+        "multistep; for models of two times (ctm, meanflow) jumps:gamma=0; for teachers euler, heun, dpm-solver++ or "
+        "stochastic-heun:churn=40,lowest=0.05,highest=50,noise=1.003"
     )
     parser.add_argument("--sampler", metavar="NAME", help=f"{names} ({default})")
 

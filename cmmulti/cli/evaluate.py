@@ -69,7 +69,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         "(default: 1 2 4)",
     )
     parser.add_argument("--teacher", metavar="MODEL", help="a denoising teacher to compare the model with")
-    add_sampler(parser, "of denoising teachers; default: heun, with --task multistep")
+    add_sampler(parser, "of the models that it suits; default: their own, with --task multistep")
     add_guidance(parser)
     add_seed(parser)
     parser.add_argument("--task", metavar="TASK", help="evaluate this task instead of free samples")

@@ -17,6 +17,7 @@ from cmmulti.evaluation.neighbours import memorisation, precision_recall
 from cmmulti.evaluation.sets import RealSet, clamped, round_trip
 from cmmulti.evaluation.statistics import Estimate, bootstrap, frechet_distance, proportion
 from cmmulti.pipeline import Pipeline
+from cmmulti.samplers.named import sampler_named
 from cmmulti.samplers.ode import Heun
 
 TEACHER_STEPS = 18
@@ -30,23 +31,22 @@ WARM = 64
 class Sampling:
     """How samples are made where that is not left to the models.
 
-    ``sampler``: of denoising teachers, the others have one. ``guidance``: weight of classifier-free guidance, where a model
-    can be guided.
+    ``sampler``: of the models that it can follow. ``guidance``: weight of classifier-free guidance, where a model can be
+    guided.
     """
 
     sampler: str | None = None
     guidance: float | None = None
 
     def of(self, pipeline: Pipeline) -> Sampling:
-        """The part of it that applies to one model: a sampler to teachers, guidance where the model can be guided."""
-        return Sampling(
-            self.sampler if pipeline.model.role == "teacher" else None,
-            self.guidance if pipeline.can_be_guided else None,
-        )
+        """The part of it that applies to one model: a sampler of its role, guidance where the model can be guided."""
+        follows = self.sampler is not None and pipeline.model.role in sampler_named(self.sampler).roles
+        return Sampling(self.sampler if follows else None, self.guidance if pipeline.can_be_guided else None)
 
     def teacher_steps(self, pipeline: Pipeline) -> int:
         """Levels that cost a teacher 35 evaluations, guidance not counted: 18 of Heun's method, 35 of the others."""
-        return TEACHER_STEPS if isinstance(pipeline.sampler(self.sampler), Heun) else 2 * TEACHER_STEPS - 1
+        own = pipeline.sampler(self.of(pipeline).sampler)
+        return TEACHER_STEPS if isinstance(own, Heun) else 2 * TEACHER_STEPS - 1
 
     def named(self, name: str) -> str:
         """``name`` of a row with the sampler and the weight added."""

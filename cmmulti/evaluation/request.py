@@ -14,7 +14,7 @@ from cmmulti.modality import DataSource, Split
 from cmmulti.pipeline import Pipeline
 from cmmulti.pipeline.processes import is_main
 from cmmulti.report.folder import check_free
-from cmmulti.samplers.named import sampler_named
+from cmmulti.samplers.named import followers, sampler_named
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ def _check_sampling(request: Request) -> None:
     """A sampler or a weight that nothing would follow is refused, and a wrong name before anything is sampled."""
     models, how = [m for m in (request.pipeline, request.teacher) if m is not None], request.how
     if how.sampler is not None:
-        sampler_named(how.sampler)
-        if all(m.model.role != "teacher" for m in models):
-            raise UserError(f"--sampler {how.sampler}: expected none: there is no denoising teacher among the models")
+        found = sampler_named(how.sampler)
+        if all(m.model.role not in found.roles for m in models):
+            raise UserError(f"--sampler {how.sampler}: for {followers(found)}; expected none: no such model is among these")
     if how.guidance is not None and not any(m.can_be_guided for m in models):
         models[0].check_guidance(how.guidance)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from cmmulti.conditioning import NO_CONDITION, Condition
-from cmmulti.model import Model, evaluating
+from cmmulti.model import Model, Role, evaluating
 from cmmulti.noise import check_levels
 from cmmulti.problems.base import Problem, Start, Step, StepResult, first_state
 from cmmulti.randomness import SampleRandomness
@@ -39,6 +39,9 @@ Callback = Callable[[StepInfo], None]
 @dataclass(frozen=True)
 class Sampler(ABC):
     """A walk down a list of noise levels. It generates, edits and reconstructs alike, and knows no solver."""
+
+    roles: ClassVar[tuple[Role, ...]] = ("teacher", "consistency", "two-time")
+    """The models that it can follow."""
 
     def sample(
         self,
@@ -97,14 +100,22 @@ class Walk:
     state: Any = None
     told: float | None = None
 
-    def evaluate(self, x: Tensor, number: int, sigma: float, sigma_next: float) -> StepResult:
-        """The network's estimate of ``x`` at ``sigma``, corrected by the problem."""
+    @property
+    def steps(self) -> list[tuple[float, float]]:
+        """Each level and the one after it, 0 after the last."""
+        return list(zip(self.levels, [*self.levels[1:], 0.0], strict=True))
+
+    def evaluate(self, x: Tensor, number: int, sigma: float, sigma_next: float, landing: float | None = None) -> StepResult:
+        """The network's estimate of ``x`` at ``sigma``, corrected by the problem.
+
+        ``landing``: the level that a two-time model is to jump to, whose estimate is then :meth:`Model.aim`; None: the end.
+        """
         told, self.told = self.told if self.told is not None else sigma, None
         gradient = self.problem is not None and self.problem.needs_gradient
         with torch.set_grad_enabled(gradient):
             if gradient:
                 x = x.detach().requires_grad_()
-            x0 = self.estimate(x, told)
+            x0 = self.estimate(x, told, landing)
             result = StepResult(x0, state=self.state)
             if self.problem is not None:
                 step = Step(x, sigma, sigma_next, x0, self.model, self.condition, self.randomness)
@@ -114,8 +125,12 @@ class Walk:
             self.callback(StepInfo(number, len(self.levels), sigma, result.x0.detach()))
         return result
 
-    def estimate(self, x: Tensor, sigma: float) -> Tensor:
-        """The end of the trajectory through ``x``; the mean where the problem wants it and the model knows both."""
+    def estimate(self, x: Tensor, sigma: float, landing: float | None = None) -> Tensor:
+        """The end of the trajectory through ``x``, or what a jump to ``landing`` aims at; the mean where the problem wants
+        it and the model knows both."""
         if self.problem is not None and self.problem.wants_mean and self.model.role == "two-time":
             return self.model.diagonal(x, sigma, self.condition)
+        if landing is not None:
+            # A problem may have the network told a level below the one that is landed on: no jump leads upwards.
+            return self.model.aim(x, sigma, min(landing, sigma), self.condition)
         return self.model.endpoint(x, sigma, self.condition)

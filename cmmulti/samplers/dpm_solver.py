@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from cmmulti.samplers.base import Sampler, Walk
-from cmmulti.samplers.ode import steps_of
 
 
 @dataclass(frozen=True)
@@ -20,9 +19,11 @@ class DPMSolver(Sampler):
     trajectory: the step after it is of first order, too.
     """
 
+    roles = ("teacher",)
+
     def walk(self, walk: Walk, x: Tensor) -> Tensor:
         before: tuple[Tensor, float] | None = None
-        for i, (sigma, sigma_next) in enumerate(steps_of(walk.levels)):
+        for i, (sigma, sigma_next) in enumerate(walk.steps):
             result = walk.evaluate(x, i, sigma, sigma_next)
             if result.x_next is not None:
                 x, before = result.x_next, None

@@ -8,16 +8,25 @@ from cmmulti.errors import UserError, unknown_name
 from cmmulti.model import Role
 from cmmulti.samplers.base import Sampler
 from cmmulti.samplers.dpm_solver import DPMSolver
+from cmmulti.samplers.jumps import Jumps
 from cmmulti.samplers.multistep import Multistep
 from cmmulti.samplers.ode import Euler, Heun, StochasticHeun
 
 SAMPLERS: dict[str, type[Sampler]] = {
     "multistep": Multistep,
+    "jumps": Jumps,
     "euler": Euler,
     "heun": Heun,
     "stochastic-heun": StochasticHeun,
     "dpm-solver++": DPMSolver,
 }
+
+FOLLOWED = {"teacher": "denoising teachers", "consistency": "consistency models", "two-time": "two-time models"}
+
+
+def followers(sampler: Sampler) -> str:
+    """The models that a sampler can follow, in words."""
+    return " and ".join(FOLLOWED[role] for role in sampler.roles)
 
 
 def sampler_named(text: str) -> Sampler:
@@ -51,7 +60,8 @@ def sampler_for(role: Role, text: str) -> Sampler:
         UserError: there is no such sampler or setting, or it is not one for this model.
     """
     found = sampler_named(text)
-    if role != "teacher" and not isinstance(found, Multistep):
-        # Its estimate is the end of the trajectory, not its slope: the solver would go astray in silence.
-        raise UserError(f"sampler {text}: for denoising teachers; expected multistep for this {role} model")
+    if role not in found.roles:
+        # It would take the end of a trajectory for its slope, say, and go astray in silence.
+        fitting = " or ".join(name for name, kind in SAMPLERS.items() if role in kind.roles)
+        raise UserError(f"sampler {text}: for {followers(found)}; expected {fitting} for this {role} model")
     return found

@@ -18,8 +18,10 @@ LARGEST_CHURN = math.sqrt(2) - 1
 class Euler(Sampler):
     """``dx/dsigma = (x - D(x, sigma)) / sigma``, first order: one evaluation per level, the last step into 0."""
 
+    roles = ("teacher",)
+
     def walk(self, walk: Walk, x: Tensor) -> Tensor:
-        for i, (sigma, sigma_next) in enumerate(steps_of(walk.levels)):
+        for i, (sigma, sigma_next) in enumerate(walk.steps):
             result = walk.evaluate(x, i, sigma, sigma_next)
             if result.x_next is not None:
                 x = result.x_next
@@ -33,9 +35,11 @@ class Euler(Sampler):
 class Heun(Sampler):
     """Second order: an Euler step, then the mean of the slopes at both ends; plain Euler into 0. n levels cost 2n - 1."""
 
+    roles = ("teacher",)
+
     def walk(self, walk: Walk, x: Tensor) -> Tensor:
         dictated = False
-        for i, (sigma, sigma_next) in enumerate(steps_of(walk.levels)):
+        for i, (sigma, sigma_next) in enumerate(walk.steps):
             if not dictated:
                 x, sigma = self.noised(walk, x, sigma)
             result = walk.evaluate(x, i, sigma, sigma_next)
@@ -90,8 +94,3 @@ class StochasticHeun(Heun):
             return x, sigma
         std = self.noise * math.sqrt(raised**2 - sigma**2)
         return x + std * walk.randomness.normal(x.shape, x.device), raised
-
-
-def steps_of(levels: list[float]) -> list[tuple[float, float]]:
-    """Each level and the one after it, 0 after the last."""
-    return list(zip(levels, [*levels[1:], 0.0], strict=True))

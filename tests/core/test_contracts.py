@@ -13,6 +13,7 @@ from cmmulti.problems.base import Solver
 from cmmulti.problems.pnp_cm import PnPCM
 from cmmulti.problems.proximal_cg import ProximalCG
 from cmmulti.samplers.dpm_solver import DPMSolver
+from cmmulti.samplers.jumps import Jumps
 from cmmulti.samplers.multistep import Multistep
 from cmmulti.samplers.named import SAMPLERS as NAMED
 from cmmulti.samplers.ode import Euler, Heun, StochasticHeun
@@ -46,6 +47,7 @@ SOLVERS = {
 }
 SAMPLERS = {
     "multistep": SamplerCase(Multistep(), "consistency"),
+    "jumps": SamplerCase(Jumps(), "two-time"),
     "euler": SamplerCase(Euler(), "teacher"),
     "heun": SamplerCase(Heun(), "teacher"),
     "stochastic-heun": SamplerCase(StochasticHeun(), "teacher"),

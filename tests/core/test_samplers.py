@@ -8,12 +8,15 @@ import torch
 from cmmulti.errors import UserError
 from cmmulti.noise import check_levels, few_step_levels, karras
 from cmmulti.operators.base import Identity
+from cmmulti.operators.mask import Mask
 from cmmulti.parameterization import Consistency, TrigFlow
 from cmmulti.problems.base import Problem, Solver, StepResult
+from cmmulti.problems.replacement import Replacement
 from cmmulti.randomness import SampleRandomness
 from cmmulti.samplers.dpm_solver import DPMSolver
+from cmmulti.samplers.jumps import Jumps
 from cmmulti.samplers.multistep import Multistep
-from cmmulti.samplers.named import sampler_named
+from cmmulti.samplers.named import sampler_for, sampler_named
 from cmmulti.samplers.ode import Euler, Heun, StochasticHeun
 from cmmulti.testing.gaussian import Gaussian, gaussian_model
 
@@ -87,8 +90,8 @@ def test_samples_follow_the_prior():
 
 @pytest.mark.parametrize(
     ("sampler", "nfe"),
-    [(Multistep(), 6), (Euler(), 6), (Heun(), 11), (StochasticHeun(), 11), (DPMSolver(), 6)],
-    ids=["multistep", "euler", "heun", "stochastic-heun", "dpm"],
+    [(Multistep(), 6), (Jumps(0.5), 6), (Euler(), 6), (Heun(), 11), (StochasticHeun(), 11), (DPMSolver(), 6)],
+    ids=["multistep", "jumps", "euler", "heun", "stochastic-heun", "dpm"],
 )
 def test_evaluations_are_counted(sampler, nfe):
     model = gaussian_model(PRIOR)
@@ -141,6 +144,76 @@ def test_after_a_tensor_that_a_problem_names_two_estimates_make_no_slope():
     torch.testing.assert_close(got, want)
 
 
+def test_jumps_without_noise_stay_on_the_trajectory():
+    """However many: where multistep sampling of the same start and levels ends somewhere else."""
+    model, z, levels = gaussian_model(PRIOR, "two-time"), start(), [80.0, 9.0, 2.0, 0.5]
+    got = Jumps().sample(model, z, levels, SampleRandomness(range(5)))
+    torch.testing.assert_close(got.x, PRIOR.trajectory(80 * z, 80.0), rtol=1e-6, atol=1e-6)
+    assert got.nfe == 4
+    noised = Multistep().sample(model, z, levels, SampleRandomness(range(5))).x
+    assert float((got.x - noised).abs().max()) > 0.1
+
+
+def test_jumps_with_fresh_noise_alone_are_multistep_sampling():
+    model, z, levels = gaussian_model(PRIOR, "two-time"), start(), [80.0, 2.0, 0.5]
+    got, want = (s.sample(model, z, levels, SampleRandomness(range(5))).x for s in (Jumps(1.0), Multistep()))
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-12)
+
+
+def test_gamma_sampling_is_algorithm_3():
+    """Written out for gamma = 0.6: to q = eps + 0.8 (t' - eps), then noise up to t'; the last jump is to eps."""
+    model, levels, z, eps = gaussian_model(PRIOR, "two-time", Consistency()), [80.0, 2.0, 0.5], start(), 0.002
+    got = Jumps(0.6).sample(model, z, levels, SampleRandomness(range(5)))
+    draws, x = SampleRandomness(range(5)), 80.0 * z
+    for t, after in ((80.0, 2.0), (2.0, 0.5)):
+        q = eps + 0.8 * (after - eps)
+        x = PRIOR.trajectory(x, t, q) + math.sqrt(after**2 - q**2) * draws.normal((5, *SHAPE))
+    torch.testing.assert_close(got.x, PRIOR.trajectory(x, 0.5, eps), rtol=1e-6, atol=1e-6)
+
+
+def test_jumps_keep_what_a_problem_knows():
+    """Exact measurements hold in the result, and a level told below the one landed on is no jump upwards."""
+    seen = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]])
+    y = torch.linspace(-0.4, 0.4, 6).double().view(1, *SHAPE) * seen
+
+    class Telling(Replacement):
+        def step(self, problem, step, state):
+            return super().step(problem, step, state)._replace(sigma_told=0.1)
+
+    for solver in (Replacement(), Telling()):
+        problem = Problem(Mask(seen, SHAPE), y, 0.0, solver)
+        got = Jumps().sample(
+            gaussian_model(PRIOR, "two-time"), start(), [80.0, 2.0, 0.5], SampleRandomness(range(5)), problem=problem
+        )
+        torch.testing.assert_close(got.x * seen, y.expand(5, *SHAPE), rtol=0, atol=1e-9)
+        assert bool(torch.isfinite(got.x).all())
+
+
+def test_a_problem_that_wants_the_mean_gets_it_from_jumps_too():
+    class Asking(Solver):
+        wants_mean = True
+
+    problem = Problem(Identity(SHAPE), torch.zeros(1, *SHAPE), 0.0, Asking())
+    z, levels = start(), [5.0, 1.0]
+    got = Jumps().sample(gaussian_model(PRIOR, "two-time"), z, levels, SampleRandomness(range(5)), problem=problem).x
+    want = Euler().sample(gaussian_model(PRIOR), z, levels, SampleRandomness(range(5))).x
+    torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "expected"),
+    [
+        ("consistency", "jumps", "jumps: for two-time models; expected multistep for this consistency model"),
+        ("teacher", "jumps:gamma=0.5", "expected multistep or euler or heun or stochastic-heun or dpm-solver"),
+        ("two-time", "heun", "heun: for denoising teachers; expected multistep or jumps for this two-time model"),
+    ],
+)
+def test_a_sampler_that_a_model_cannot_follow_is_refused(role, name, expected):
+    with pytest.raises(UserError, match=expected):
+        sampler_for(role, name)
+    assert sampler_for("two-time", "jumps:gamma=0.5") == Jumps(0.5)
+
+
 def test_churn_leaves_the_marginals():
     """Noise raises the level by g and the step goes down from there: on a prior that is known, the spread stays its own."""
     n, prior = 4000, Gaussian.random((1, 4), seed=5)
@@ -181,6 +254,8 @@ def test_churn_is_shared_among_the_levels():
     [
         ("heun", Heun()),
         ("dpm-solver++", DPMSolver()),
+        ("jumps", Jumps(0.0)),
+        ("jumps:gamma=0.3", Jumps(gamma=0.3)),
         ("stochastic-heun", StochasticHeun(40.0, 0.05, 50.0, 1.003)),
         ("stochastic-heun:churn=30,highest=1", StochasticHeun(churn=30.0, highest=1.0)),
     ],
@@ -198,6 +273,8 @@ def test_samplers_have_names(text, sampler):
         ("stochastic-heun:churn=much", r"churn: expected a number, got 'much'"),
         ("stochastic-heun:churn=-1", r"churn: expected a finite number from 0, got -1"),
         ("stochastic-heun:noise=inf", r"noise: expected a finite number from 0, got inf"),
+        ("jumps:gamma=1.1", r"sampler jumps: gamma: expected a number from 0 to 1, got 1\.1"),
+        ("jumps:gamma=nan", r"gamma: expected a number from 0 to 1, got nan"),
     ],
 )
 def test_wrong_names_are_told(text, told):

@@ -80,11 +80,12 @@ def test_a_teacher_is_sampled_as_asked(how: Sampling, row: tuple[str, int, int])
 def test_sampling_that_no_model_follows_is_refused(tmp_path: Path) -> None:
     teacher = pipeline(unseen(60_000), WaveModality(ModalitySettings()), role="teacher")
     for told, how, more in (
-        ("no denoising teacher", Sampling("heun"), {}),
+        ("for denoising teachers", Sampling("heun"), {}),
+        ("for two-time models", Sampling("jumps"), {"teacher": teacher}),
         ("no denoising teacher", Sampling(guidance=2.0), {}),
         ("hoin", Sampling("hoin"), {"teacher": teacher}),
         ("finite weight", Sampling(guidance=float("nan")), {"teacher": teacher}),
-        ("no denoising teacher", Sampling("heun"), {"task": "fill"}),
+        ("for denoising teachers", Sampling("heun"), {"task": "fill"}),
     ):
         with pytest.raises(UserError, match=told):
             evaluate(request(tmp_path, how=how, **more), lambda line: None)
@@ -146,6 +147,9 @@ def test_guidance_tells_a_case_its_class(tmp_path: Path) -> None:
     assert how_to_solve(teacher, Sampling("heun"), data, 0) == {"sampler": "heun"}
     student = pipeline(unseen(60_000), FillModality(ModalitySettings()))
     assert how_to_solve(student, Sampling("heun", 2.0), data, 0) == {}
+    two_times = pipeline(unseen(60_000), FillModality(ModalitySettings()), role="two-time")
+    assert how_to_solve(two_times, Sampling("jumps"), data, 0) == {"sampler": "jumps"}
+    assert how_to_solve(teacher, Sampling("jumps"), data, 0) == {}
 
 
 def test_a_model_that_knows_no_items_without_a_class_is_told_each_cases(tmp_path: Path) -> None:
