@@ -11,7 +11,8 @@ call counted once, a pass in forward mode included. Teachers are the closed form
 - energy: energy distance of one-step samples from exact ones, over that of two exact sets.
 
 ``edm`` is the teacher that was trained, and ``exact`` the closed form, both by Heun's rule in 18 steps and in 40 (35 and 79
-evaluations). With ``--out``, rows that the file has already are printed from it, and only the others are trained.
+evaluations). Two-time models (``ctm``, ``meanflow``) have a second and a third row of four evaluations, by jumps and by
+multistep sampling. With ``--out``, rows that the file has already are printed from it, and only the others are trained.
 """
 
 from __future__ import annotations
@@ -32,9 +33,12 @@ from cmmulti import registry
 from cmmulti.conditioning import NO_CONDITION, Condition
 from cmmulti.methods.base import Budget, Method, Progress
 from cmmulti.model import Model
-from cmmulti.noise import karras
+from cmmulti.noise import few_step_levels, karras
 from cmmulti.parameterization import EDM, Parameterization
 from cmmulti.randomness import SampleRandomness, TrainingRandomness
+from cmmulti.samplers.base import Sampler
+from cmmulti.samplers.jumps import Jumps
+from cmmulti.samplers.multistep import Multistep
 from cmmulti.samplers.ode import Heun
 
 METHODS = ("edm", "cd", "lcm", "progressive", "scd", "ctm", "ct", "ict", "ect", "tcm", "sct", "meanflow")
@@ -154,23 +158,28 @@ def fit(method: Method, model: Model, teacher: Model | None, steps: int, seed: i
     return evaluations(model, method, teacher) - before
 
 
-def generator_of(name: str, model: Model, intervals: int = 18) -> Callable[[Tensor], Tensor]:
-    """From noise at ``SIGMA_MAX`` to samples: Heun's rule for teachers, one evaluation for the others."""
+def walks(name: str, model: Model) -> list[tuple[Sampler, list[float]]]:
+    """The samplers that a model is measured with, and the levels that each visits."""
+    if name in ("edm", "exact"):
+        return [(Heun(), karras(intervals, 0.002, SIGMA_MAX).tolist()) for intervals in (18, 40)]
+    one: tuple[Sampler, list[float]] = (Multistep(), [SIGMA_MAX])
+    if model.role == "two-time":
+        return [one, *((sampler, few_step_levels(4, SIGMA_MAX)) for sampler in (Jumps(), Multistep()))]
+    return [one]
 
-    @torch.no_grad()
+
+def generator_of(name: str, model: Model, sampler: Sampler, levels: list[float]) -> Callable[[Tensor], Tensor]:
+    """From noise at ``SIGMA_MAX`` to samples."""
+
     def generate(x: Tensor) -> Tensor:
-        if name in ("edm", "exact"):
-            levels = karras(intervals, 0.002, SIGMA_MAX).tolist()
-            return Heun().sample(model, x / SIGMA_MAX, levels, SampleRandomness(range(len(x)))).x
-        if name == "lcm":
-            return model.endpoint(x, SIGMA_MAX, Condition(guidance=torch.ones(len(x))))
-        return model.endpoint(x, SIGMA_MAX)
+        condition = Condition(guidance=torch.ones(len(x))) if name == "lcm" else NO_CONDITION
+        return sampler.sample(model, x / SIGMA_MAX, levels, SampleRandomness(range(len(x))), condition).x
 
     return generate
 
 
 def rows(name: str, evaluations: int, seed: int, rate: float) -> Iterator[dict[str, Any]]:
-    """The figures of one method, for teachers with each of two samplers."""
+    """The figures of one method, a row for each way to sample it."""
     start = time.process_time()
     if name == "exact":
         model, steps = Model(Exact(), EDM(SIGMA_DATA), "teacher", SIGMA_MAX), 0
@@ -178,9 +187,10 @@ def rows(name: str, evaluations: int, seed: int, rate: float) -> Iterator[dict[s
         model, steps = train(name, evaluations, seed, rate)
     row = {"method": name, "budget": evaluations, "seed": seed, "rate": rate, "steps": steps}
     row |= {"evaluations": evaluations if steps else 0, "seconds": time.process_time() - start}
-    for intervals in (18, 40) if model.role == "teacher" and name != "progressive" else (0,):
-        error, ratio = figures(generator_of(name, model.eval(), intervals))
-        yield row | {"calls": max(2 * intervals - 1, 1), "error": error, "energy": ratio}
+    for sampler, levels in walks(name, model.eval()):
+        error, ratio = figures(generator_of(name, model, sampler, levels))
+        calls = 2 * len(levels) - 1 if isinstance(sampler, Heun) else len(levels)
+        yield row | {"sampler": type(sampler).__name__.lower(), "calls": calls, "error": error, "energy": ratio}
 
 
 def main() -> None:
@@ -195,14 +205,16 @@ def main() -> None:
     wanted = {"budget": arguments.evaluations, "seed": arguments.seed, "rate": arguments.rate}
     lines = arguments.out.read_text().splitlines() if arguments.out is not None and arguments.out.exists() else []
     done = [row for row in map(json.loads, lines) if wanted.items() <= row.items()]
-    print("| method | calls a sample | steps | evaluations | seconds | error | energy |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
+    print("| method | sampler | calls a sample | steps | evaluations | seconds | error | energy |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
     for name in ("exact", *arguments.methods):
         found = [row for row in done if row["method"] == name]
         fresh = [] if found else list(rows(name, arguments.evaluations, arguments.seed, arguments.rate))
         for row in found + fresh:
             counts = f"{row['calls']} | {row['steps']} | {row['evaluations']} | {row['seconds']:.0f}"
-            print(f"| {name} | {counts} | {100 * row['error']:.1f} % | {row['energy']:.2f} |", flush=True)
+            print(
+                f"| {name} | {row['sampler']} | {counts} | {100 * row['error']:.1f} % | {row['energy']:.2f} |", flush=True
+            )
         if arguments.out is not None and fresh:
             with arguments.out.open("a") as file:
                 file.writelines(json.dumps(row) + "\n" for row in fresh)

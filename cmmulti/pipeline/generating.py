@@ -16,7 +16,7 @@ from cmmulti.pipeline.outcome import Outcome
 from cmmulti.pipeline.processes import gathered, my_share
 from cmmulti.randomness import SampleRandomness
 from cmmulti.samplers.base import Sampler, Samples
-from cmmulti.samplers.named import sampler_for
+from cmmulti.samplers.named import OWN, sampler_for
 
 
 class Generating(Conditioned):
@@ -83,8 +83,8 @@ class Generating(Conditioned):
             steps: noise levels visited. levels: in place of ``steps``, the levels themselves, decreasing.
             label: one class for all; by default a model that knows classes takes class ``seed mod classes``.
             sampler: one of :data:`cmmulti.samplers.named.SAMPLERS`, with its settings if wanted
-                (``"stochastic-heun:churn=30"``); by default the model's own, else ``heun`` for a teacher and ``multistep``
-                for the others.
+                (``"stochastic-heun:churn=30"``); by default the model's own, else ``heun`` for a teacher, ``jumps`` for a
+                two-time model and ``multistep`` for the others.
             guidance: weight of classifier-free guidance, for teachers and for students that take it as an input.
             context: for a model that knows contexts, in plain units: ``{"age": 60, "sex": 1}``, an array
                 (tokens, features), or a file of contexts, whose entries take turns as classes do; None is any context.
@@ -128,5 +128,5 @@ class Generating(Conditioned):
         return sampler_for(self.model.role, self.sampler_name(name))
 
     def sampler_name(self, name: str | None = None) -> str:
-        """By default the model's own; else Heun for a teacher and multistep sampling for the others."""
-        return name or self.config.sampler or ("heun" if self.model.role == "teacher" else "multistep")
+        """By default the model's own, else that of its role."""
+        return name or self.config.sampler or OWN[self.model.role]

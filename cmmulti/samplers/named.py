@@ -21,7 +21,14 @@ SAMPLERS: dict[str, type[Sampler]] = {
     "dpm-solver++": DPMSolver,
 }
 
-FOLLOWED = {"teacher": "denoising teachers", "consistency": "consistency models", "two-time": "two-time models"}
+OWN: dict[Role, str] = {"teacher": "heun", "consistency": "multistep", "two-time": "jumps"}
+"""What samples a model of each role where nobody says otherwise."""
+
+FOLLOWED: dict[Role, str] = {
+    "teacher": "denoising teachers",
+    "consistency": "consistency models",
+    "two-time": "two-time models",
+}
 
 
 def followers(sampler: Sampler) -> str:

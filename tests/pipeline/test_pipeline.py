@@ -52,6 +52,14 @@ def test_a_teacher_walks_the_ode_with_heun(pipe: Pipeline) -> None:
     assert pipe.sample(n=1, steps=18).nfe == 35
 
 
+def test_a_two_time_model_jumps_from_level_to_level() -> None:
+    pipe = Pipeline.from_pretrained("spoken-digits")
+    own, jumps, noised = (pipe.generate([3], [80.0, 2.0], [7], sampler=name) for name in (None, "jumps", "multistep"))
+    assert torch.equal(own.x, jumps.x)
+    assert own.nfe == 2
+    assert float((own.x - noised.x).abs().max()) > 0.1
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [
