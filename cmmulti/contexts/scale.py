@@ -63,8 +63,13 @@ class ContextScale(BaseModel):
             name = table.names[int(constant.argmax())]
             raise UserError(f"{table.path}: column {name!r} is constant on the training part; expected one that varies")
         deviation[constant] = 1.0
-        rounded = [tuple(float(f"{v:.6g}") for v in values) for values in (mean, deviation)]
-        return cls(names=table.names, tokens=len(contexts[0]), mean=rounded[0], deviation=rounded[1])
+        return cls(
+            names=table.names,
+            tokens=len(contexts[0]),
+            # A mean may be a million times its deviation and is told to a millionth of that.
+            mean=tuple(float(f"{v:.12g}") for v in mean),
+            deviation=tuple(float(f"{v:.6g}") for v in deviation),
+        )
 
     @property
     def width(self) -> int:

@@ -72,15 +72,21 @@ def save(picture: Picture, path: Path) -> Path:
     path = path.with_suffix(".png")
     array = picture.array if picture.alpha is None else np.dstack([picture.array, picture.alpha])
     if picture.white > 255:
-        data = png.encode16(array.astype(np.uint16), picture.profile)
+        data = png.encode16(array.astype(np.uint16), _fitting_profile(picture))
     else:
         buffer = io.BytesIO()
         image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
-        image.save(buffer, "PNG", icc_profile=picture.profile)
+        image.save(buffer, "PNG", icc_profile=_fitting_profile(picture))
         data = buffer.getvalue()
     with writing(path, parents=True) as part:
         part.write_bytes(data)
     return path
+
+
+def _fitting_profile(picture: Picture) -> bytes | None:
+    """The profile of the picture, None where it is one of other colours, which PNG does not allow."""
+    colours = b"GRAY" if picture.channels == 1 else b"RGB "
+    return picture.profile if picture.profile is not None and picture.profile[16:20] == colours else None
 
 
 def _check_size(name: str, width: int, height: int) -> None:
@@ -95,8 +101,20 @@ def _png(data: bytes, name: str, path: Path | None) -> Picture:
     with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
         profile = image.info.get("icc_profile")
         array = _colour16(data, header.colour) if header.depth == 16 and header.colour else _pixels(image)
+        if header.colour in (0, 2) and "transparency" in image.info:
+            array = _with_key(array, header.depth, image.info["transparency"])
         array = upright(array, image)
     return _assemble(array, "PNG", path, profile)
+
+
+def _with_key(array: NDArray[np.unsignedinteger], depth: int, key: int | tuple[int, ...]) -> NDArray[np.unsignedinteger]:
+    """(H, W, 1 or 3) with alpha behind it, 0 where the samples as they are stored, of ``depth`` bits, are ``key``.
+
+    Pillow compares keys of 1 and 8 bits alone.
+    """
+    white, most = np.iinfo(array.dtype).max, 2**depth - 1
+    opaque = (array != np.array(key) % (most + 1) * (white // most)).any(2, keepdims=True)
+    return np.concatenate([array, opaque * array.dtype.type(white)], 2)
 
 
 def _colour16(data: bytes, colour: int) -> NDArray[np.uint16]:
@@ -127,12 +145,11 @@ def _jpeg(data: bytes, name: str, path: Path | None) -> Picture:
 
 
 def _pixels(image: Image.Image) -> NDArray[np.unsignedinteger]:
-    """(H, W, 1, 2, 3 or 4) of a picture that Pillow decodes without loss."""
-    transparent = "transparency" in image.info and image.mode in ("1", "L", "P", "RGB")
-    if image.mode in ("P", "RGB") and (transparent or image.mode == "P"):
-        image = image.convert("RGBA" if transparent else "RGB")
-    elif image.mode == "1" or transparent:
-        image = image.convert("LA" if transparent else "L")
+    """(H, W, 1, 2, 3 or 4) of a picture that Pillow decodes without loss, a palette's transparency included."""
+    if image.mode == "P":
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+    elif image.mode == "1":
+        image = image.convert("L")
     array = np.asarray(image)
     if array.dtype == np.int32:
         array = array.astype(np.uint16)

@@ -32,6 +32,14 @@ def test_measured_contexts_have_mean_0_and_deviation_1_beside_a_feature_that_is_
     assert torch.equal(told[..., 2], torch.ones(200, 1))
 
 
+def test_a_large_mean_is_as_exact_as_the_deviation_beside_it() -> None:
+    """Seconds of one day since 1970: the mean has five digits more than the deviation."""
+    seconds = 1_700_000_000 + np.linspace(0, 86_400, 50)
+    known = table(seconds[:, None], ("acquired",))
+    told = ContextScale.measured(known, list(known.entries.values())).told(list(known.entries.values()))
+    assert told[..., 0].mean().abs() < 1e-4
+
+
 def test_by_hand_and_back() -> None:
     told = SCALE.given({"sex": 1, "age": 45})
     assert told.tolist() == [[[-1.5, 1.0, 1.0]]]

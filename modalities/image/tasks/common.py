@@ -31,6 +31,11 @@ def picture_of(source: Path | Picture | None) -> Picture:
     return files.load(source) if isinstance(source, Path) else source
 
 
+def transparency_lost(picture: Picture) -> list[str]:
+    """A note where the input has alpha, for tasks whose result has none."""
+    return [] if picture.alpha is None else [f"{picture.name}: its transparency was left out"]
+
+
 def level_of(strength: float, sigma_max: float) -> float:
     """The noise level that lets a model change a guide by ``strength`` in 0..1, evenly in ``ln sigma``."""
     return min(CLOSEST * (FREEST / CLOSEST) ** strength, sigma_max)

@@ -37,7 +37,7 @@ def _split(value: Any) -> Any:
 class InpaintOptions(TaskOptions):
     """The hole, in one of two ways, and where to start."""
 
-    mask: Path | None = Field(None, description="PNG of the input's size; the hole is where it is not zero")
+    mask: Path | None = Field(None, description="opaque PNG of the input's size; the hole is where it is not zero")
     box: Annotated[Box | None, BeforeValidator(_split)] = Field(
         None, description="x0,y0,x1,y1 in pixels from the top left corner; x1 and y1 are just outside"
     )
@@ -102,6 +102,8 @@ def hole_of(picture: Picture, options: InpaintOptions) -> NDArray[np.bool_]:
         if mask.size != picture.size:
             got = f"{mask.size[1]} x {mask.size[0]}"
             raise UserError(f"{options.mask}: {got} pixels; expected those of the picture, {width} x {height}")
+        if mask.alpha is not None and (mask.alpha != mask.white).any():
+            raise UserError(f"{options.mask}: partly transparent; expected a mask whose hole is where its colour is not 0")
         return np.asarray((mask.array != 0).any(2))
     x0, y0, x1, y1 = options.box or (0, 0, 0, 0)
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):

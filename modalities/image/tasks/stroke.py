@@ -12,7 +12,7 @@ from cmmulti.model import Model
 from cmmulti.randomness import SampleRandomness
 from modalities.image import representation
 from modalities.image.picture import Picture
-from modalities.image.tasks.common import descending, level_of, picture_of, starting_at
+from modalities.image.tasks.common import descending, level_of, picture_of, starting_at, transparency_lost
 
 
 class StrokeOptions(TaskOptions):
@@ -53,7 +53,7 @@ class Stroke(Task):
 def at_model_size(modality: Modality, picture: Picture) -> tuple[Picture, list[str]]:
     """A guide as the model's settings want it, and a note for each change."""
     size, channels = modality.settings.size, modality.settings.channels
-    notes = []
+    notes = transparency_lost(picture)
     if picture.size != size:
         was, now = f"{picture.size[1]} x {picture.size[0]}", f"{size[1]} x {size[0]}"
         notes.append(f"{picture.name} was brought from {was} to this model's {now} pixels; the middle was kept")

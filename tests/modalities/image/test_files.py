@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -41,9 +43,6 @@ def test_a_second_reader_opens_what_we_write(tmp_path, random_picture, dtype, ch
 
 def test_an_interlaced_16_bit_picture(random_picture):
     """Rows of an 8 x 8 picture in the order of Adam7, written by hand from the specification."""
-    import struct
-    import zlib
-
     picture = random_picture(8, 8, 3, np.uint16)
     raw = b""
     for x, y, dx, dy in ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)):
@@ -70,6 +69,48 @@ def test_a_transparent_colour_becomes_alpha(tmp_path):
     assert picture.channels == 3
     assert picture.alpha is not None
     assert not picture.alpha.any()
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+@pytest.mark.parametrize(
+    ("depth", "row", "values"),
+    [
+        (1, b"\x50", [0, 255, 0, 255]),
+        (2, b"\x1b", [0, 85, 170, 255]),
+        (4, b"\x01\x23", [0, 17, 34, 51]),
+        (8, bytes([5, 6, 7, 8]), [5, 6, 7, 8]),
+        (16, struct.pack(">4H", 1, 256, 257, 65535), [1, 256, 257, 65535]),
+    ],
+)
+def test_a_transparent_grey_of_any_depth_becomes_alpha(depth, row, values):
+    """The key is in the stored samples, of which a row has four; the alpha is that of the format's largest value."""
+    for place, value in enumerate(values):
+        key = value // ((65535 if depth == 16 else 255) // (2**depth - 1)) if depth != 8 else value
+        parts = [
+            chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 1, depth, 0, 0, 0, 0)),
+            chunk(b"tRNS", struct.pack(">H", key)),
+            chunk(b"IDAT", zlib.compress(b"\0" + row)),
+            chunk(b"IEND", b""),
+        ]
+        picture = files.decode(png.SIGNATURE + b"".join(parts), "x")
+        assert picture.array[0, :, 0].tolist() == values
+        assert picture.alpha is not None
+        assert picture.alpha.dtype == picture.array.dtype
+        expected = [0 if v == value else picture.white for v in values]
+        assert picture.alpha[0].tolist() == expected, (depth, place)
+
+
+def test_a_transparent_colour_of_16_bits_is_compared_whole(random_picture):
+    """Two colours that differ in their low bytes alone are not the same."""
+    array = np.array([[[256, 512, 768], [256, 512, 769], [0, 512, 768]]], np.uint16)
+    data = png.encode16(array)
+    picture = files.decode(data[:33] + chunk(b"tRNS", struct.pack(">3H", 256, 512, 768)) + data[33:], "x")
+    assert np.array_equal(picture.array, array)
+    assert picture.alpha is not None
+    assert picture.alpha.tolist() == [[0, 65535, 65535]]
 
 
 def test_the_orientation_of_a_camera_is_applied(tmp_path):
@@ -118,6 +159,25 @@ def test_the_colour_profile_is_kept(tmp_path, random_picture, dtype):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     array = random_picture(4, 4, 3, dtype).array
     assert files.load(files.save(Picture(array, profile=profile), tmp_path / "x.png")).profile == profile
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(("channels", "colours"), [(1, b"RGB "), (3, b"GRAY"), (3, b"CMYK"), (1, b"")])
+def test_a_profile_of_other_colours_is_left_out(tmp_path, random_picture, dtype, channels, colours):
+    """PNG allows grey pictures a grey profile and coloured ones an RGB profile, no other."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = profile[:16] + colours + profile[20:] if colours else b"short"
+    picture = Picture(random_picture(4, 4, channels, dtype).array, profile=profile)
+    with Image.open(files.save(picture, tmp_path / "x.png")) as image:
+        assert "icc_profile" not in image.info
+    assert np.array_equal(files.load(tmp_path / "x.png").array, picture.array)
+
+
+def test_a_grey_profile_stays_with_a_grey_picture(tmp_path, random_picture):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = profile[:16] + b"GRAY" + profile[20:]
+    picture = Picture(random_picture(4, 4, 1).array, profile=profile)
+    assert files.load(files.save(picture, tmp_path / "x.png")).profile == profile
 
 
 def test_saving_to_a_place_that_is_a_file_is_told(tmp_path, random_picture):

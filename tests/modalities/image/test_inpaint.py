@@ -162,3 +162,19 @@ def test_masks_that_do_not_fit_are_refused(rgb, random_picture, tmp_path):
     Image.new("L", (16, 16)).save(tmp_path / "m.jpg")
     with pytest.raises(UserError, match="a mask must be PNG"):
         rgb.edit(random_picture(16, 16), "inpaint", {"mask": tmp_path / "m.jpg"})
+
+
+def test_a_mask_that_says_it_by_transparency_is_refused(rgb, random_picture, tmp_path):
+    """Programs that paint erase the hole from a white or coloured layer: every colour would then be a hole."""
+    mask = np.full((16, 16, 3), 255, np.uint8)
+    files.save(Picture(mask, np.where(hole(16, 16), 0, 255).astype(np.uint8)), tmp_path / "m.png")
+    with pytest.raises(
+        UserError, match=r"m\.png: partly transparent; expected a mask whose hole is where its colour is not 0"
+    ):
+        rgb.edit(random_picture(16, 16), "inpaint", {"mask": tmp_path / "m.png"})
+    opaque = Picture(np.where(hole(16, 16)[..., None], mask, 0).astype(np.uint8), np.full((16, 16), 255, np.uint8))
+    files.save(opaque, tmp_path / "m.png")
+    results = [
+        rgb.edit(random_picture(16, 16), "inpaint", how).items[0] for how in ({"mask": tmp_path / "m.png"}, {"box": BOX})
+    ]
+    assert np.array_equal(results[0].array, results[1].array)

@@ -36,6 +36,29 @@ def test_block_means_of_a_finer_picture_are_the_input(rgb, random_picture, size,
     assert np.abs(result.array.astype(float) - low.array.repeat(factor, 0).repeat(factor, 1)).max() > 1
 
 
+@pytest.mark.parametrize("factor", [2, 4])
+@pytest.mark.parametrize(("channels", "dtype"), [(3, np.uint8), (1, np.uint16)])
+def test_block_means_are_the_input_beside_black_and_white(rgb, random_picture, factor, channels, dtype):
+    """Where clipping takes from a block, the rest of the block makes up for all of it."""
+    low = random_picture(8, 8, channels, dtype)
+    low = low.holding(np.where(low.array < low.white // 3, 0, low.array))
+    low = low.holding(np.where(low.array > low.white // 3 * 2, low.white, low.array))
+    result = rgb.edit(low, "super-resolve", {"factor": factor}, steps=2).items[0]
+    means = result.array.reshape(8, factor, 8, factor, channels).astype(float).mean((1, 3))
+    assert np.abs(means - low.array).max() <= 0.6
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize(("task", "options"), [("super-resolve", {}), ("stroke", {}), ("interpolate", {})])
+def test_transparency_that_is_left_out_is_told(rgb, random_picture, tmp_path, alpha, task, options):
+    picture = random_picture(16, 16, alpha=alpha)
+    if task == "interpolate":
+        options = {"other": files.save(random_picture(16, 16), tmp_path / "other.png"), "frames": 2}
+    outcome = rgb.edit(picture, task, options, steps=1)
+    assert outcome.items[0].alpha is None
+    assert any("transparency was left out" in note for note in outcome.notes) == alpha
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_colours_keep_the_grey_values(rgb, random_picture, size, dtype):
