@@ -25,6 +25,8 @@ from cmmulti.samplers.base import Callback
 class Pipeline(Generating):
     """Generate, edit and reconstruct with one model.
 
+    Threads may share it, but that ``nfe``, which the model counts, is then of all of them together.
+
     Args:
         model: network and parameterization. modality: the adapter with the model's settings.
         config: what ``config.json`` holds. card: the model card, Markdown with a YAML head.
@@ -95,7 +97,9 @@ class Pipeline(Generating):
         """One task on one input, ``samples`` times, from seeds ``seed .. seed + samples - 1``.
 
         Args:
-            verb: ``edit`` or ``reconstruct``. source: a file or a loaded item; None for a task that needs no input.
+            verb: ``edit`` or ``reconstruct``. source: a file, or an item of the adapter's own type, as
+                ``modality.load(Path(...))`` and samples are; None for a task that needs no input. A bare array is none: it
+                has no rate, range or geometry.
             task: its name in ``modality.tasks``. options: its own, the fields of its ``Options``, which checks them.
             steps: noise levels visited. levels: in place of ``steps``, the levels themselves, decreasing.
             reference: the right answer, for figures only.
