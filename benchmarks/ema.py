@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from pairs import pairs
 
 from cmmulti.config import load_config
 from cmmulti.training.build import build, order_of
@@ -88,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path)
     parser.add_argument("--set", action="append", default=[])
-    parser.add_argument("--pairs", type=int, default=30)
+    parser.add_argument("--pairs", type=pairs, default=30)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from pairs import pairs
 
 from cmmulti.conditioning import NO_CONDITION
 from cmmulti.model import Model
@@ -38,7 +39,7 @@ def seconds(function: Callable[[], object]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--pairs", type=int, default=30)
+    parser.add_argument("--pairs", type=pairs, default=30)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -22,6 +22,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from pairs import pairs
 from torch import Tensor
 
 from cmmulti import registry
@@ -186,7 +187,7 @@ def paired(one: Callable[[], object], other: Callable[[], object], pairs: int, d
 
 
 def add_size(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--pairs", type=pairs, default=15)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--channels", type=int, nargs="+", default=[32, 64])

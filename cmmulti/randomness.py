@@ -8,7 +8,7 @@ so that resuming needs counters and no hidden state.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
@@ -57,19 +57,18 @@ class SampleRandomness:
 
     def normal(self, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
         """Standard normal float32 (B, *shape[1:]), row i from sample i's generator; ``shape[0]`` must be B."""
-        self._check(shape)
-        rows = [torch.randn(tuple(shape[1:]), generator=g) for g in self._generators]
-        return torch.stack(rows).to(device)
+        return self._drawn(torch.randn, shape, device)
 
     def uniform(self, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
         """Uniform on [0, 1), float32, as :meth:`normal`."""
-        self._check(shape)
-        rows = [torch.rand(tuple(shape[1:]), generator=g) for g in self._generators]
-        return torch.stack(rows).to(device)
+        return self._drawn(torch.rand, shape, device)
 
-    def _check(self, shape: Sequence[int]) -> None:
+    def _drawn(self, law: Callable[..., Tensor], shape: Sequence[int], device: torch.device | str) -> Tensor:
         if shape[0] != len(self):
             raise ValueError(f"noise for {shape[0]} samples asked of {len(self)} seeds")
+        # Both said: a default dtype or device that a user has set makes no other samples.
+        rows = [law(tuple(shape[1:]), generator=g, device="cpu", dtype=torch.float32) for g in self._generators]
+        return torch.stack(rows).to(device)
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ class TrainingRandomness:
 
     def uniform(self, n: int, device: torch.device | str, purpose: str) -> Tensor:
         """(n,) float32 on [0, 1)."""
-        return torch.rand(n, generator=self.generator(purpose, device), device=device)
+        return torch.rand(n, generator=self.generator(purpose, device), device=device, dtype=torch.float32)
 
     @contextmanager
     def dropout(self, device: torch.device | str, purpose: str = "dropout") -> Iterator[None]:

@@ -1,8 +1,13 @@
-"""What a ``config.json`` can say in good form and still not mean: it may have been edited by hand."""
+"""What a ``config.json`` can say in good form and still not mean, edited by hand or put together beside another model."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from torch import nn
+
 from cmmulti.errors import UserError
+from cmmulti.model import Model
 from cmmulti.noise import check_levels
 from cmmulti.pipeline.config import PipelineConfig, build_form
 from cmmulti.samplers.named import sampler_for
@@ -31,3 +36,20 @@ def check_config(config: PipelineConfig) -> None:
             raise UserError(f"levels.{steps}: {str(error).removeprefix('levels: ')}") from error
         if len(levels) != steps:
             raise UserError(f"levels.{steps}: expected {steps} noise levels, one for each step, got {len(levels)}")
+
+
+def check_describes(config: PipelineConfig, model: Model, networks: Sequence[nn.Module]) -> None:
+    """Refuse to save a model under a config that does not describe it: it would be read as another.
+
+    Args:
+        networks: of the model, in the order of :attr:`PipelineConfig.files`.
+
+    Raises:
+        UserError: naming the key of the config, its value and the model's.
+    """
+    if config.role != model.role:
+        raise UserError(f"role: {config.role}; the model to save is a {model.role} model")
+    if config.sigma_max != model.sigma_max:
+        raise UserError(f"sigma_max: {config.sigma_max:g}; the model to save has {model.sigma_max:g}")
+    if len(networks) != len(config.files):
+        raise UserError(f"lower: {len(config.lower)} networks; the model to save has {len(networks) - 1}")

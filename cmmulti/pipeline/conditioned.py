@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from numbers import Integral
+from operator import index
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,11 +32,19 @@ class Conditioned:
             return [s % classes if classes else None for s in seeds]
         if len(labels) != len(seeds):
             raise UserError(f"labels: expected one for each of {len(seeds)} seeds, got {len(labels)}")
-        for label in labels:
-            if label is not None and not (isinstance(label, Integral) and 0 <= label < classes):
-                expected = f"0 to {classes - 1}" if classes else "none: this model knows no classes"
-                raise UserError(f"label: expected {expected}, got {label}")
-        return [None if label is None else int(label) for label in labels]
+        return [None if label is None else self._label(label) for label in labels]
+
+    def _label(self, label: Any) -> int:
+        """A class as an ``int``."""
+        classes = len(self.config.classes)
+        try:
+            number = index(label)
+        except TypeError:
+            number = -1
+        if not 0 <= number < classes:
+            expected = f"0 to {classes - 1}" if classes else "none: this model knows no classes"
+            raise UserError(f"label: expected {expected}, got {label!r}")
+        return number
 
     def contexts_for(self, seeds: Sequence[int], context: Context | None) -> Tensor | None:
         """The context of each sample (n, tokens, width) as the network is told it; None where nothing was asked for.

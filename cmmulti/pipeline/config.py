@@ -18,6 +18,7 @@ from cmmulti.modality import Modality
 from cmmulti.model import Model, Role
 from cmmulti.noise import SIGMA_MAX, few_step_levels, karras
 from cmmulti.parameterization import DDPM, Parameterization, parameterization
+from cmmulti.pipeline.arguments import whole
 from cmmulti.ranged import Span, joined
 
 FORMAT = 1
@@ -129,8 +130,7 @@ class PipelineConfig(BaseModel):
 
     def levels_of(self, steps: int) -> list[float]:
         """Noise levels of generation in ``steps`` evaluations: those that were searched, where there are any."""
-        if steps < 1:
-            raise UserError(f"steps: expected at least 1, got {steps}")
+        steps = whole("steps", steps, 1)
         if steps in self.levels:
             return list(self.levels[steps])
         if self.role == "teacher":

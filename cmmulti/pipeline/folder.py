@@ -20,7 +20,7 @@ from cmmulti.errors import UserError, unknown_name
 from cmmulti.files import json_text, read_json, replacing, writing
 from cmmulti.modality import Modality
 from cmmulti.model import Model, Role
-from cmmulti.pipeline.checks import check_config
+from cmmulti.pipeline.checks import check_config, check_describes
 from cmmulti.pipeline.config import FORMAT, WEIGHTS, Piece, PipelineConfig, build_network
 from cmmulti.ranged import Ranged
 from cmmulti.weights import read_weights, shapes_of, write_weights
@@ -92,8 +92,10 @@ def write_folder(folder: Path, model: Model, config: PipelineConfig, card: str, 
     """Write the files, each whole or not at all; an earlier model there is replaced, other people's files are not.
 
     Raises:
-        UserError: the folder cannot be written, or holds a file of the same name that belongs to no model.
+        UserError: ``config`` does not describe the model (:func:`check_describes`); the folder cannot be written, or holds
+            a file of the same name that belongs to no model.
     """
+    check_describes(config, model, networks(model))
     files, stale = list(config.files), _former_files(folder)
     if not (folder / WEIGHTS).exists():
         for name in (CONFIG, CARD, *files):

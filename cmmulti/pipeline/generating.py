@@ -11,6 +11,7 @@ from torch import Tensor
 from cmmulti.contexts.scale import Context
 from cmmulti.errors import UserError
 from cmmulti.modality import Modality
+from cmmulti.pipeline.arguments import plain_levels, whole, whole_seeds
 from cmmulti.pipeline.conditioned import Conditioned
 from cmmulti.pipeline.outcome import Outcome
 from cmmulti.pipeline.processes import gathered, my_share
@@ -49,8 +50,7 @@ class Generating(Conditioned):
         Raises:
             UserError: an argument is out of range, or asks for what the model cannot do.
         """
-        if batch < 1:
-            raise UserError(f"batch: expected at least 1, got {batch}")
+        batch, seeds = whole("batch", batch, 1), whole_seeds(seeds)
         walker = self.sampler(sampler)
         chosen, contexts = self.labels_for(seeds, labels), self.contexts_for(seeds, context)
         mine = my_share(len(seeds))
@@ -92,10 +92,9 @@ class Generating(Conditioned):
         Raises:
             UserError: an argument is out of range, or asks for what the model cannot do.
         """
-        if n < 1:
-            raise UserError(f"n: expected at least 1, got {n}")
+        n, seed = whole("n", n, 1), whole("seed", seed)
         seeds = list(range(seed, seed + n))
-        walked = list(levels) if levels is not None else self.levels(steps)
+        walked = self.levels(steps) if levels is None else plain_levels(levels)
         labels = self.labels_for(seeds, None if label is None else [label] * n)
         began = time.perf_counter()
         samples = self.generate(seeds, walked, labels, sampler, guidance=guidance, context=context)
@@ -128,5 +127,11 @@ class Generating(Conditioned):
         return sampler_for(self.model.role, self.sampler_name(name))
 
     def sampler_name(self, name: str | None = None) -> str:
-        """By default the model's own, else that of its role."""
+        """By default the model's own, else that of its role.
+
+        Raises:
+            UserError: it is no name, such as a sampler's object, whose own ``sample`` takes ``pipe.model``.
+        """
+        if name is not None and not isinstance(name, str):
+            raise UserError(f"sampler: expected a name, got {name!r}")
         return name or self.config.sampler or OWN[self.model.role]

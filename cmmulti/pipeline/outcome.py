@@ -26,6 +26,8 @@ EXPLAINED = 4
 class Outcome:
     """The results of one call.
 
+    That of a task holds functions (its baselines), which cannot be pickled: what goes to another process is its ``items``.
+
     Args:
         modality, config: the adapter and the description of the model that made them. device: where it ran.
         task: ``sample``, ``inpaint``, ... items, seeds, labels: in seed order.

@@ -11,10 +11,10 @@ import torch
 
 from cmmulti.config.checking import checked
 from cmmulti.contexts.scale import Context
-from cmmulti.errors import UserError
 from cmmulti.media import Media
 from cmmulti.modality import Assignment, Item, Modality
 from cmmulti.model import Model
+from cmmulti.pipeline.arguments import device_here, plain_levels, whole
 from cmmulti.pipeline.folder import PipelineConfig, read_model, write_folder
 from cmmulti.pipeline.generating import Generating
 from cmmulti.pipeline.outcome import Outcome
@@ -24,6 +24,8 @@ from cmmulti.samplers.base import Callback
 
 class Pipeline(Generating):
     """Generate, edit and reconstruct with one model.
+
+    Threads may share it, but that ``nfe``, which the model counts, is then of all of them together.
 
     Args:
         model: network and parameterization. modality: the adapter with the model's settings.
@@ -43,22 +45,25 @@ class Pipeline(Generating):
         """Load a folder written by :meth:`save_pretrained`, or a model shipped under a name, in evaluation mode.
 
         Raises:
-            UserError: nothing of that name or folder; a file is missing, damaged or of another architecture.
+            UserError: nothing of that name or folder; a file is missing, damaged or of another architecture; there is no
+                such device.
         """
+        there = device_here(device)
         model, modality, config, card = read_model(name_or_folder)
-        return cls(model.to(device).eval(), modality, config, card)
+        return cls(model.to(there).eval(), modality, config, card)
 
     def save_pretrained(self, folder: str | Path, half: bool = False) -> Path:
         """Write ``config.json``, ``model.safetensors`` (float16 where ``half``) and the card ``README.md``.
 
         Raises:
-            UserError: the folder cannot be written, or holds files that belong to no model.
+            UserError: the folder cannot be written, or holds files that belong to no model; ``config`` describes another
+                model than this one.
         """
         return write_folder(Path(folder), self.model, self.config, self.card, half)
 
     def to(self, device: str | torch.device) -> Pipeline:
-        """Move the model to a device; returns the pipeline itself."""
-        self.model.to(device)
+        """Move the model to a device; returns the pipeline itself. Raises UserError where there is no such device."""
+        self.model.to(device_here(device))
         return self
 
     def edit(self, source: str | Path | Item, task: str, options: Mapping[str, Any] | None = None, **how: Any) -> Outcome:
@@ -92,7 +97,9 @@ class Pipeline(Generating):
         """One task on one input, ``samples`` times, from seeds ``seed .. seed + samples - 1``.
 
         Args:
-            verb: ``edit`` or ``reconstruct``. source: a file or a loaded item; None for a task that needs no input.
+            verb: ``edit`` or ``reconstruct``. source: a file, or an item of the adapter's own type, as
+                ``modality.load(Path(...))`` and samples are; None for a task that needs no input. A bare array is none: it
+                has no rate, range or geometry.
             task: its name in ``modality.tasks``. options: its own, the fields of its ``Options``, which checks them.
             steps: noise levels visited. levels: in place of ``steps``, the levels themselves, decreasing.
             reference: the right answer, for figures only.
@@ -102,8 +109,7 @@ class Pipeline(Generating):
         Raises:
             UserError: no such task, an input or option that does not fit, or what the model cannot do.
         """
-        if samples < 1:
-            raise UserError(f"samples: expected at least 1, got {samples}")
+        samples, seed = whole("samples", samples, 1), whole("seed", seed)
         job = self.modality.task(task, verb)
         checked_options = checked(job.Options, dict(options or {}), f"task {task}")
         source = Path(source) if isinstance(source, str) else source
@@ -152,10 +158,9 @@ class Pipeline(Generating):
 
     def _walked(self, assignment: Assignment, steps: int, levels: Sequence[float] | None) -> list[float]:
         if levels is not None:
-            return list(levels)
-        if steps < 1:
-            raise UserError(f"steps: expected at least 1, got {steps}")
-        return list(assignment.levels(steps)) if assignment.levels is not None else self.levels(steps)
+            return plain_levels(levels)
+        steps = whole("steps", steps, 1)
+        return self.levels(steps) if assignment.levels is None else plain_levels(assignment.levels(steps))
 
     def _item(self, source: str | Path | Item) -> Item:
         return self.modality.load(Path(source)) if isinstance(source, (str, Path)) else source

@@ -21,6 +21,19 @@ def test_noise_of_a_seed_ignores_its_batch():
     assert torch.equal(swapped, together[[2, 0]])
 
 
+@pytest.mark.parametrize("law", ["normal", "uniform"])
+def test_the_users_default_dtype_and_device_make_no_other_samples(law):
+    plain = getattr(SampleRandomness([4, 5]), law)((2, 3))
+    try:
+        torch.set_default_dtype(torch.float64)
+        with torch.device("meta"):
+            got = getattr(SampleRandomness([4, 5]), law)((2, 3))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert got.dtype == torch.float32
+    assert torch.equal(got, plain)
+
+
 def test_repeated_draws_differ_and_children_are_apart():
     randomness = SampleRandomness([5])
     child = randomness.child("finish").normal((1, 6))

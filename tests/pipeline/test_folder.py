@@ -39,6 +39,22 @@ def test_a_shipped_model_would_be_accepted_as_anybodys(name: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(asked.model.parameters(), copied.model.parameters(), strict=True))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"role": "teacher"}, "role: teacher; the model to save is a consistency model"),
+        ({"sigma_max": 40.0}, "sigma_max: 40; the model to save has 80"),
+    ],
+)
+def test_a_model_that_its_config_does_not_describe_is_not_written(
+    pipe: Pipeline, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    wrong = Pipeline(pipe.model, pipe.modality, pipe.config.model_copy(update=changes))
+    with pytest.raises(UserError, match=message):
+        wrong.save_pretrained(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
 def test_half_precision_halves_the_file(pipe: Pipeline, folder: Path, tmp_path: Path) -> None:
     half = pipe.save_pretrained(tmp_path / "half", half=True)
     size = [(f / "model.safetensors").stat().st_size for f in (folder, half)]
