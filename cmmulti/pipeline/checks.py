@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import nn
 
 from cmmulti.errors import UserError
 from cmmulti.model import Model
 from cmmulti.noise import check_levels
-from cmmulti.pipeline.config import PipelineConfig, build_form
+from cmmulti.pipeline.config import PipelineConfig, build_form, build_network
 from cmmulti.samplers.named import sampler_for
+from cmmulti.weights import shapes_of
 
 
 def check_config(config: PipelineConfig) -> None:
@@ -39,7 +41,7 @@ def check_config(config: PipelineConfig) -> None:
 
 
 def check_describes(config: PipelineConfig, model: Model, networks: Sequence[nn.Module]) -> None:
-    """Refuse to save a model under a config that does not describe it: it would be read as another.
+    """Refuse to save a model under a config that does not describe it: it would be read as another, or not at all.
 
     Args:
         networks: of the model, in the order of :attr:`PipelineConfig.files`.
@@ -51,5 +53,16 @@ def check_describes(config: PipelineConfig, model: Model, networks: Sequence[nn.
         raise UserError(f"role: {config.role}; the model to save is a {model.role} model")
     if config.sigma_max != model.sigma_max:
         raise UserError(f"sigma_max: {config.sigma_max:g}; the model to save has {model.sigma_max:g}")
+    form = build_form(config.parameterization, config.sigma_max)
+    if form != model.parameterization:
+        raise UserError(f"parameterization: {form}; the model to save has {model.parameterization}")
     if len(networks) != len(config.files):
         raise UserError(f"lower: {len(config.lower)} networks; the model to save has {len(networks) - 1}")
+    for piece, network in zip(config.files.values(), networks, strict=True):
+        with torch.device("meta"):  # shapes without memory
+            told = shapes_of(build_network(piece))
+        found = shapes_of(network)
+        for name in sorted(told.keys() | found.keys()):
+            if told.get(name) != found.get(name):
+                here = f"{name} is {told.get(name, 'missing')}"
+                raise UserError(f"network {piece.name}: {here}; in the model to save it is {found.get(name, 'missing')}")

@@ -250,7 +250,10 @@ def test_a_card_that_is_no_text_is_not_written_over(tmp_path: Path) -> None:
 
 
 def test_a_card_names_no_folder_of_one_machine(tmp_path: Path) -> None:
-    model = pipeline(unseen(50_000), WaveModality(ModalitySettings())).save_pretrained(tmp_path / "waves-model")
+    model = tmp_path / "waves-model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")  # by which a folder is known to be a model's
+    (model / "README.md").write_text("---\ndatasets: [waves]\n---\n# Recalls\n")
     command = f"cmmulti evaluate {model} --data {tmp_path} --out {tmp_path / 'out'} --teacher {tmp_path / 'old'} --n 64"
     made = request(tmp_path, n=64, classifier_steps=5)
     evaluate(replace(made, model=str(model), card=True, command=command), lambda line: None)

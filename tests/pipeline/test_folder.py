@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from cmmulti import registry
 from cmmulti.errors import UserError
 from cmmulti.pipeline import Pipeline
-from cmmulti.pipeline.config import build_network
+from cmmulti.pipeline.config import Piece, build_network
 
 
 @pytest.fixture
@@ -44,6 +44,15 @@ def test_a_shipped_model_would_be_accepted_as_anybodys(name: str) -> None:
     [
         ({"role": "teacher"}, "role: teacher; the model to save is a consistency model"),
         ({"sigma_max": 40.0}, "sigma_max: 40; the model to save has 80"),
+        (
+            {"parameterization": Piece(name="trigflow")},
+            r"parameterization: TrigFlow\(sigma_data=0.5\); the model to save has EDM\(sigma_data=0.5\)",
+        ),
+        (
+            {"network": Piece(name="unet", settings={"in_channels": 1, "channels": [8, 24], "classes": 10})},
+            r"network unet: down.1.block\S* is \(24,.*; in the model to save it is \(16,",
+        ),
+        ({"network": Piece(name="plain")}, "unknown network 'plain'"),
     ],
 )
 def test_a_model_that_its_config_does_not_describe_is_not_written(
@@ -53,6 +62,14 @@ def test_a_model_that_its_config_does_not_describe_is_not_written(
     with pytest.raises(UserError, match=message):
         wrong.save_pretrained(tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def test_a_network_wrapped_by_the_compiler_is_not_written_under_names_that_nothing_reads(
+    pipe: Pipeline, tmp_path: Path
+) -> None:
+    pipe.model.network = torch.compile(pipe.model.network)  # type: ignore[assignment]
+    with pytest.raises(UserError, match=r"network unet: _orig_mod\S+ is missing; in the model to save it is \("):
+        pipe.save_pretrained(tmp_path / "model")
 
 
 def test_half_precision_halves_the_file(pipe: Pipeline, folder: Path, tmp_path: Path) -> None:
