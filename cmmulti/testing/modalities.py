@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -16,7 +16,9 @@ from cmmulti import registry
 from cmmulti.errors import UserError
 from cmmulti.media import Picture, Player
 from cmmulti.modality import DataSource, Modality
+from cmmulti.operators.affine import Affine
 from cmmulti.randomness import SampleRandomness
+from cmmulti.testing.data import apart, same_each_time
 from cmmulti.testing.suite import Suite, fail_unless
 
 
@@ -28,12 +30,14 @@ class ModalityCase:
         modality: with settings under which the file can be encoded. file: small, in a format that can be written too.
         error: largest RMS difference in model space that ``encode(decode(x))`` may make.
         writable: suffix of the format in which the item is saved; default the file's own.
+        data: a small data set with all three splits; without one, what an adapter says of data is not checked.
     """
 
     modality: Modality
     file: Path
     error: float
     writable: str | None = None
+    data: DataSource | None = None
 
     def item(self) -> Any:
         return self.modality.load(self.file)
@@ -196,6 +200,26 @@ def affine_as_said(case: ModalityCase) -> None:
 
 
 @check_modality.check
+def units_come_back(case: ModalityCase) -> None:
+    """Where the representation is affine, a decoded item holds the values of its model, in their units.
+
+    Where each item has a gain of its own, one that was decoded without it has the same representation nevertheless.
+    """
+    item = case.item()
+    affine = case.modality.affine(item)
+    if affine is None:
+        return
+    x = case.modality.encode(item)
+    decoded = case.modality.decode(x.clone(), like=item, randomness=case.randomness(len(x)))
+    there = case.modality.affine(decoded)
+    fail_unless(there is not None, "affine(item) is None for a decoded item only")
+    before, after = affine.to_item(x.double()), cast(Affine, there).to_item(case.modality.encode(decoded).double())
+    fail_unless(before.shape == after.shape, f"values {tuple(before.shape)} come back as {tuple(after.shape)}")
+    error, stated = float((after - before).square().mean().sqrt()), case.error * float(affine.gain.abs().max())
+    fail_unless(error <= stated, f"a decoded item's values are off by {error:.3g} RMS in its units, stated {stated:.3g}")
+
+
+@check_modality.check
 def settings_travel(case: ModalityCase) -> None:
     """Settings through JSON make the same adapter; an unknown key is refused."""
     kind, modality = type(case.modality), case.modality
@@ -265,6 +289,20 @@ def missing_data_are_named(case: ModalityCase) -> None:
         error = _refusal(lambda: case.modality.dataset(DataSource(name="no-such-set", root=folder), "train"))
         fail_unless(error is not None, "a data set that is not there is not refused")
         fail_unless("no-such-set" in str(error) or str(folder) in str(error), f"the error does not name it: {error}")
+
+
+@check_modality.check
+def data_are_those_of_their_source(case: ModalityCase) -> None:
+    """A split is the same each time, whatever the global generators hold; augmentation draws from its generator alone."""
+    if case.data is not None:
+        same_each_time(case.modality, case.data)
+
+
+@check_modality.check
+def splits_are_apart(case: ModalityCase) -> None:
+    """No item of one split is in another: by name, and by the tensors of the first hundred of each."""
+    if case.data is not None:
+        apart(case.modality, case.data)
 
 
 def _of_the_item(path: Path, facts: dict[str, Any]) -> dict[str, Any]:

@@ -102,6 +102,8 @@ def hears_its_inputs(case: NetworkCase) -> None:
         none = Condition(context=condition.context)
         fail_unless(not torch.allclose(base, network(x, time, other)), "the label is not heard")
         fail_unless(not torch.allclose(base, network(x, time, null)), "a dropped label is heard as a class")
+        dropped, later = network(x, time, null), network(x, time + 0.3, null)
+        fail_unless(not torch.allclose(dropped, later, rtol=1e-4, atol=1e-6), "a dropped label drops the time")
         fail_unless(torch.equal(network(x, time, null), network(x, time, none)), "no label differs from the null label")
     if case.context_width:
         silent = network(x, time, Condition(label=condition.label, context=condition.dropped().context))

@@ -135,6 +135,19 @@ def minimum_norm(operator: LinearOperator) -> None:
 
 
 @check_operator.check
+def least_squares(operator: LinearOperator) -> None:
+    """``A^+ y`` is nearest to y where y is no image: ``A^H (A A^+ y - y) = 0``; and single precision is kept."""
+    y = random_range(operator, 18)
+    misfit = operator(operator.pinv(y)) - y
+    tolerance = 1e-8 if operator.closed_form_pinv else 1e-3
+    size = max(operator.norm() * float(y.norm()), 1e-300)
+    error = float(operator.adjoint(misfit).norm()) / size
+    fail_unless(error < tolerance, f"A^H (A A^+ y - y) is {error:.2g} of |A| |y|, expected < {tolerance:g}")
+    single = operator.pinv(random_range(operator, 18, double=False)).dtype
+    fail_unless(single == _dtype(operator.complex_domain, False), f"A^+ y of single precision is {single}")
+
+
+@check_operator.check
 def unitary_as_said(operator: LinearOperator) -> None:
     """Where ``unitary`` is set, adjoint and operator undo each other."""
     if operator.unitary:

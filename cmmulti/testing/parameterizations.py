@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from cmmulti.conditioning import NO_CONDITION, Condition
+from cmmulti.model import Model
 from cmmulti.noise import SIGMA_MAX, SIGMA_MIN
 from cmmulti.parameterization import Parameterization
 from cmmulti.testing.suite import Suite, fail_unless
@@ -82,6 +84,34 @@ def estimates_and_outputs(form: Parameterization) -> None:
     again = (x - sigma * noise - c.c_skip * x) / c.c_out
     error = float((again - output).abs().max())
     fail_unless(error < 1e-6, f"output -> estimate -> noise -> output is off by {error:.2g}")
+
+
+@check_parameterization.check
+def one_network_on_both_processes(form: Parameterization) -> None:
+    """Methods that are written on the native process show the network the same input and time as a denoiser does."""
+    sigma = levels(form, 20)
+    x = torch.randn(len(sigma), 1, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    network = _Shown()
+    model = Model(network, form)
+    model.denoise(x, sigma)
+    model.raw(form.scale(sigma).view(-1, 1, 1) * x, form.to_native(sigma))
+    (canonical, told), (native, t) = network.shown
+    error = float((t - told).abs().max() / told.abs().max())
+    fail_unless(error < 1e-9, f"c_noise differs from to_native(sigma) by {error:.2g} relative")
+    error = float((native - canonical).abs().max() / canonical.abs().max())
+    fail_unless(error < 1e-9, f"scale times network_input differs from c_in by {error:.2g} relative")
+
+
+class _Shown(nn.Module):
+    """Notes what it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, x: Tensor, time: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
+        self.shown.append((x, time))
+        return x
 
 
 @check_parameterization.check

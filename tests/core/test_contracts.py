@@ -68,7 +68,8 @@ def test_parameterization(check, piece):
     check(piece)
 
 
-@pytest.mark.parametrize(**check_solver.cases(SOLVERS))
+# Replacement is for exact measurements alone.
+@pytest.mark.parametrize(**check_solver.cases(SOLVERS, {"the_noise_is_heeded": {"replacement"}}))
 def test_solver(check, piece):
     check(piece)
 
@@ -86,7 +87,7 @@ def test_the_suites_find_faults():
     with pytest.raises(AssertionError, match="native_time_round_trip"):
         check_parameterization(Shifted())
     # Hears no data: every other check passes.
-    with pytest.raises(AssertionError, match=r"^solver Solver: the_data_are_heard: [^;]*$"):
+    with pytest.raises(AssertionError, match=r"^solver Solver: the_data_are_heard: [^;]*; what_was_not_measured[^;]*$"):
         check_solver(Solver())
 
 

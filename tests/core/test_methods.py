@@ -171,6 +171,18 @@ def test_the_target_average():
     assert any(k.startswith("target.copy") for k in method.state_dict())
 
 
+def test_no_gradient_passes_a_student_that_is_its_own_target():
+    """Its first update is that against a copy of itself."""
+    gradients = []
+    for decay in (0.0, 0.9):
+        method = CD(CDSettings(target_decay=decay, solver="euler", distance="l2"))
+        model = ready(method, 0.3)
+        loss(method, model, 256).backward()
+        gradients.append(torch.stack([model.network.gain.grad, model.network.shift.grad]))
+    assert gradients[0].norm() > 0
+    torch.testing.assert_close(*gradients)
+
+
 def test_the_target_follows_by_the_decay_of_the_step_that_was_taken():
     """mu = 0.9^2 at the first step, whose grid has n = 1 interval; at the second n is 15."""
     method = CT()

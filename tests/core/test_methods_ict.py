@@ -72,6 +72,17 @@ def test_the_loss_by_hand(chosen, silent):
     assert float(loss.value.detach()) == pytest.approx(0.341585747, rel=1e-5)
 
 
+def test_the_distance_of_a_sample_does_not_depend_on_the_batch(chosen, silent):
+    """c goes with the elements of a sample; it is large here, so that it shows."""
+    method = started(huber=1.0)
+    model = Model(silent, method.parameterization(0.5), "consistency")
+    x0, noise = torch.tensor([[[0.3, -0.4]]]), torch.tensor([[[-0.7, 1.1]]])
+    alone, three = (
+        method.loss(model, x0.expand(n, 1, 2), NO_CONDITION, at(0), chosen([0.5], noise)).per_sample for n in (1, 3)
+    )
+    torch.testing.assert_close(three, alone.expand(3))
+
+
 def test_the_target_is_the_student_without_gradient(chosen):
     """d/dshift of the loss at a moved student is that of the upper side alone, scaled by the distance's slope."""
     method = started(huber=0.0)

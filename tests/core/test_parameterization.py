@@ -117,6 +117,15 @@ def test_ddpm_epsilon(x):
     assert form.sigma_max == pytest.approx(float(table[-1]), rel=1e-12)
 
 
+def test_a_ddpm_may_know_levels_far_below_those_of_stable_diffusion():
+    """Of standard deviation 1e-6 and 1: their geometric mean lies halfway between."""
+    form = DDPM((1 - 1e-12, 0.5, 0.1))
+    sigma = torch.tensor([1e-6, 1e-3, 1.0, 3.0], dtype=torch.float64)
+    times = torch.tensor([0.0, 0.5, 1.0, 2.0], dtype=torch.float64)
+    torch.testing.assert_close(form.to_native(sigma), times, rtol=0, atol=1e-5)
+    torch.testing.assert_close(form.to_sigma(times), sigma, rtol=1e-4, atol=0)
+
+
 def test_ddpm_is_held_at_the_ends_of_its_table():
     form, ends = DDPM(BARS), torch.tensor([0.0, 999.0], dtype=torch.float64)
     table = torch.tensor([((1 - b) / b) ** 0.5 for b in (BARS[0], BARS[-1])], dtype=torch.float64)

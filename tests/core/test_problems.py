@@ -221,6 +221,27 @@ def test_null_space_scales_down_measurements_whose_noise_exceeds_the_level():
     assert got.x_next.std(0).flatten().tolist() == pytest.approx([0.1] * 4, rel=0.05)
 
 
+def test_null_space_takes_measurements_whose_noise_is_below_the_level_as_they_are():
+    """c = 1, and not 1 / 0.3."""
+    operator = Mask(torch.tensor([[[1, 1, 0, 0]]]), (1, 4))
+    y = torch.tensor([[[0.7, -0.4, 0.0, 0.0]]], dtype=torch.float64)
+    problem = Problem(operator, y, 0.3, NullSpace())
+    estimate = torch.full_like(y, 2.0)
+    got = stepped(NullSpace(), problem, estimate, SampleRandomness([0]), sigma_next=1.0)
+    torch.testing.assert_close(got.x0, torch.tensor([[[0.7, -0.4, 2.0, 2.0]]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_noisy_replacement_puts_exact_measurements_into_its_result(name):
+    operator = OPERATORS[name]
+    _, y = measured(operator, 0.0)
+    z = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    problem = Problem(operator, y, 0.0, NoisyReplacement())
+    for levels in ([2.0], [2.0, 0.5]):
+        got = Multistep().sample(gaussian_model(PRIOR), z, levels, SampleRandomness([0]), problem=problem).x
+        torch.testing.assert_close(operator(got), y, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("solver", [NullSpace(), NoisyReplacement()], ids=lambda s: type(s).__name__)
 def test_noisy_measurements_are_left_to_the_network_at_the_end(solver):
     operator, noise = OPERATORS["mask"], 0.3
@@ -288,6 +309,15 @@ def test_the_momentum_of_pnp_cm_fades():
         state = got.state
         states.append(float(got.x_next.flatten()[0]))
     assert states == pytest.approx([0, 0.6 / 2 * 3, 0.6 / 3 * -2], abs=1e-5)
+
+
+def test_the_dual_of_pnp_cm_shrinks_with_the_level():
+    """y = 0 and equal weights, v = 4: z = 2 and u = -2; the penalty goes with 1 / sigma^2, u at half the level is -1/2."""
+    solver, state = PnPCM(), PnPCM().begin(None, None, None, None)[1]
+    problem = Problem(Identity(SHAPE), torch.zeros(1, *SHAPE, dtype=torch.float64), 1.0, solver)
+    v = torch.full((1, *SHAPE), 4.0, dtype=torch.float64)
+    got = stepped(solver, problem, v, NoNoise([0]), state, sigma_next=0.5)
+    torch.testing.assert_close(got.x_next, torch.full_like(v, 2 - 0.5), rtol=0, atol=1e-5)
 
 
 def test_pnp_cm_tells_another_level_than_was_added():

@@ -68,6 +68,16 @@ def test_the_phase_of_a_step_is_where_the_next_one_begins(scene):
     assert (found - phase).norm() < 0.5 * (first - phase).norm()
 
 
+def test_the_phase_is_that_of_a_mean_of_measurement_and_estimate(scene):
+    """Of all k-space, not smoothed: ``(y + w r exp(i phi)) / (1 + w)`` with y = 3i, r = 2, phi = 0, w = (0.4 / 0.2)^2."""
+    solver = scene[3]
+    y, r = torch.full((1, *SHAPE), 3j, dtype=torch.complex128), torch.full((1, *SHAPE), 2.0, dtype=torch.float64)
+    acquisition = Fourier(SHAPE)
+    whole = replace(solver, acquisition=acquisition, measured=acquisition(y))
+    found = whole.tracked(torch.ones(SHAPE[1:], dtype=torch.float64), 0.4, r, 0.2, torch.zeros_like(r))
+    torch.testing.assert_close(found, torch.atan2(torch.full_like(r, 3.0), 4 * r))
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.2])
 def test_the_answer_does_not_depend_on_gain_and_offset(scene, noise):
     prior, _, _, solver = scene

@@ -35,6 +35,8 @@ def test_inverse_square_root() -> None:
 def test_a_restart_counts_from_its_own_step() -> None:
     assert rate(50, stage_start=50, warmup_steps=1) == pytest.approx(0.5)
     assert rate(75, stage_start=50, decay="linear") == pytest.approx(0.5)
+    assert rate(75, stage_start=50, decay="linear", decay_start=0.5) == 1
+    assert rate(90, stage_start=50, decay="linear", decay_start=0.5) == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize("decay", [{"decay": "linear"}, {"decay": "cosine"}, {"decay": "inverse-sqrt", "decay_start": 0.1}])
