@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from cmmulti.conditioning import NO_CONDITION, NULL_LABEL, Condition
+from cmmulti.conditioning import NULL_LABEL, Condition
 from cmmulti.testing.suite import Suite, fail_unless
 
 
@@ -18,7 +18,8 @@ class NetworkCase:
 
     Args:
         network: as built. size: a spatial shape, small and odd. channels: of the data. classes: labels, 0 for none.
-        context_width: features of a context, 0 for none. two_times: it takes ``time_next``.
+        context_width: features of a context, 0 for none. two_times: it takes ``time_next``. modalities: how many it tells
+            apart, 0 for none.
         tolerance: relative, of the forward derivative in float64; looser for a network that embeds time in float32.
     """
 
@@ -28,6 +29,7 @@ class NetworkCase:
     classes: int = 0
     context_width: int = 0
     two_times: bool = False
+    modalities: int = 0
     tolerance: float = 1e-5
 
     def awake(self) -> nn.Module:
@@ -48,7 +50,8 @@ class NetworkCase:
         label = torch.arange(n) % self.classes if self.classes else None
         width = self.context_width
         context = torch.randn(n, 3, width, generator=generator) if width else None
-        return x, time, Condition(label=label, context=context)
+        modality = torch.arange(n) % self.modalities if self.modalities else None
+        return x, time, Condition(label=label, context=context, modality=modality)
 
 
 check_network: Suite[NetworkCase] = Suite("network")
@@ -90,26 +93,29 @@ def samples_stay_apart(case: NetworkCase) -> None:
 
 @check_network.check
 def hears_its_inputs(case: NetworkCase) -> None:
-    """x, time, label, context and time_next each change the output; a missing label or context is the null one."""
+    """All that a condition holds, x and both times change the output; a missing label or context is the null one."""
     network = case.awake()
     x, time, condition = case.inputs()
     base = network(x, time, condition)
     fail_unless(not torch.allclose(base, network(x + 0.1, time, condition)), "x is not heard")
     fail_unless(not torch.allclose(base, network(x, time + 0.3, condition), rtol=1e-4, atol=1e-6), "time is not heard")
     if case.classes:
-        other = Condition(label=(torch.arange(len(x)) + 1) % case.classes, context=condition.context)
-        null = Condition(label=torch.full((len(x),), NULL_LABEL), context=condition.context)
-        none = Condition(context=condition.context)
+        other = replace(condition, label=(torch.arange(len(x)) + 1) % case.classes)
+        null = replace(condition, label=torch.full((len(x),), NULL_LABEL))
+        none = replace(condition, label=None)
         fail_unless(not torch.allclose(base, network(x, time, other)), "the label is not heard")
         fail_unless(not torch.allclose(base, network(x, time, null)), "a dropped label is heard as a class")
         dropped, later = network(x, time, null), network(x, time + 0.3, null)
         fail_unless(not torch.allclose(dropped, later, rtol=1e-4, atol=1e-6), "a dropped label drops the time")
         fail_unless(torch.equal(network(x, time, null), network(x, time, none)), "no label differs from the null label")
     if case.context_width:
-        silent = network(x, time, Condition(label=condition.label, context=condition.dropped().context))
+        silent = network(x, time, replace(condition, context=condition.dropped().context))
         fail_unless(not torch.allclose(base, silent), "the context is not heard")
-        without = network(x, time, Condition(label=condition.label))
+        without = network(x, time, replace(condition, context=None))
         fail_unless(torch.allclose(silent, without, atol=1e-5), "no context differs from the null context")
+    if case.modalities > 1:
+        other = replace(condition, modality=(torch.arange(len(x)) + 1) % case.modalities)
+        fail_unless(not torch.allclose(base, network(x, time, other)), "the modality is not heard")
     if case.two_times:
         one, two = network(x, time, condition, time), network(x, time, condition, time - 0.2)
         fail_unless(not torch.allclose(one, two, rtol=1e-4, atol=1e-6), "time_next is not heard")
@@ -194,7 +200,5 @@ def state_round_trip(case: NetworkCase) -> None:
     fail_unless(len(set(addresses)) == len(addresses), "two entries of state_dict share their memory")
     again = copy.deepcopy(case.network).eval()
     again.load_state_dict(state)
-    x, time, _ = case.inputs()
-    fail_unless(
-        torch.equal(again(x, time, NO_CONDITION), network(x, time, NO_CONDITION)), "loaded weights answer otherwise"
-    )
+    x, time, condition = case.inputs()
+    fail_unless(torch.equal(again(x, time, condition), network(x, time, condition)), "loaded weights answer otherwise")

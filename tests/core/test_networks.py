@@ -27,6 +27,7 @@ CASES = {
         UNet(2, 1, (8, 12), attention=(0, 1), heads=2, classes=3, context_width=5), (7, 9), classes=3, context_width=5
     ),
     "unet-3d": NetworkCase(UNet(3, 1, (8, 8), attention=(1,), heads=2), (5, 4, 6)),
+    "unet-joint": NetworkCase(UNet(2, 1, (8, 8), classes=3, modalities=2), (7, 9), classes=3, modalities=2),
     "unet-patch": NetworkCase(UNet(2, 1, (8, 8), patch=2, two_times=True, guided=True), (7, 9), two_times=True),
     "unet-double-norm": NetworkCase(
         UNet(2, 1, (8, 8), double_norm=True, two_times=True, time_gap=True), (7, 9), two_times=True
