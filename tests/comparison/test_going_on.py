@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 
 from cmmulti.cli import main
 from cmmulti.comparison.compare import compare, prepare
-from cmmulti.comparison.plan import Entry
 from cmmulti.comparison.reader import load_plan
+from cmmulti.comparison.schema import EvaluationConfig
 from cmmulti.comparison.state import Places, State
 from cmmulti.evaluation.request import Request
 
@@ -68,7 +68,7 @@ def test_what_another_process_began_with_another_config_is_not_shown_as_ones_own
 def test_processes_that_measure_otherwise_do_not_take_turns_for_ever(
     file: Writer, measurements: list[tuple[Request, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def measured(places: Places, entry: Entry, state: State) -> bool:
+    def measured(places: Places, cell: str, method: str, asked: EvaluationConfig) -> bool:
         """Never: as soon as it is, another process replaces it."""
         if len(measurements) > 1:
             raise KeyboardInterrupt

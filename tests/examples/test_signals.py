@@ -95,6 +95,7 @@ def test_trains_samples_and_edits_by_entry_point_alone(installed: Path, tmp_path
 CONTRACT = """
 from pathlib import Path
 import numpy as np
+from cmmulti.modality import DataSource
 from cmmulti.testing import ModalityCase, check_modality
 from cmmulti_signals.modality import SignalModality
 from cmmulti_signals.settings import SignalSettings
@@ -105,7 +106,7 @@ for channels in (1, 3):
     samples = np.random.default_rng(0).normal(0, 0.3, (100, channels))
     names = tuple(f"lead_{i}" for i in range(channels))
     file = modality.save(Signal(samples, 50.0, names, start=1.5), Path(f"lead{channels}.csv"))
-    check_modality(ModalityCase(modality, file, error=1e-6))
+    check_modality(ModalityCase(modality, file, error=1e-6, data=DataSource(name="synthetic-ecg")))
 """
 
 
