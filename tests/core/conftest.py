@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from cmmulti.randomness import TrainingRandomness
+
+sys.path.insert(0, str(Path(__file__).parent))  # the problems beside the tests are imported by them
 
 
 class _Chosen(TrainingRandomness):

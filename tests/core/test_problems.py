@@ -2,19 +2,28 @@
 
 import pytest
 import torch
+from gaussian_problems import (
+    MASK,
+    OPERATORS,
+    PRIOR,
+    SHAPE,
+    NoNoise,
+    at_rest,
+    balance,
+    measured,
+    posterior_mean,
+    prior_pull,
+    stepped,
+)
 
-from cmmulti.conditioning import NO_CONDITION
 from cmmulti.model import Model
 from cmmulti.operators.affine import Affine
 from cmmulti.operators.base import Identity
-from cmmulti.operators.fourier import Fourier, Phase
+from cmmulti.operators.fourier import Fourier
 from cmmulti.operators.mask import Mask
-from cmmulti.operators.resample import BlockMean, Resample
-from cmmulti.operators.restriction import Restriction
-from cmmulti.operators.stack import Stack
 from cmmulti.parameterization import EDM
 from cmmulti.problems.admm import ADMM
-from cmmulti.problems.base import Noised, Problem, Step
+from cmmulti.problems.base import Noised, Problem
 from cmmulti.problems.dps import DPS
 from cmmulti.problems.noisy_replacement import NoisyReplacement
 from cmmulti.problems.null_space import NullSpace
@@ -23,69 +32,7 @@ from cmmulti.problems.proximal_cg import ProximalCG, proximal
 from cmmulti.problems.replacement import Replacement
 from cmmulti.randomness import SampleRandomness
 from cmmulti.samplers.multistep import Multistep
-from cmmulti.samplers.ode import Euler, Heun
 from cmmulti.testing.gaussian import Gaussian, gaussian_model, real_matrix
-
-SHAPE = (1, 3, 4)
-PRIOR = Gaussian.random(SHAPE, seed=4)
-MASK = torch.tensor([[1, 0, 1, 1], [0, 1, 0, 0], [1, 1, 0, 1]]).view(1, 1, 3, 4)
-OPERATORS = {
-    "mask": Mask(MASK, SHAPE),
-    "block-mean": BlockMean(SHAPE, (1, 2)),
-    "resample": Resample(SHAPE, (2, 3)),
-    "k-space": Mask(MASK[:, :, :1], SHAPE, complex_domain=True)
-    @ Fourier(SHAPE)
-    @ Phase(torch.linspace(-1, 1, 12, dtype=torch.float64).view(1, *SHAPE)),
-    "stack": Stack([BlockMean(SHAPE, (1, 2)), Restriction(MASK[0], SHAPE)]),
-}
-
-
-class NoNoise(SampleRandomness):
-    """Every draw is 0: what solvers and Gaussian models compute is then the mean, for all of it is linear."""
-
-    def normal(self, shape, device="cpu"):
-        return torch.zeros(tuple(shape), dtype=torch.float64)
-
-
-def measured(operator, noise, seed=0):
-    """One true x0 and its measurement."""
-    generator = torch.Generator().manual_seed(seed)
-    x0 = PRIOR.sample(1, generator)
-    y = operator(x0)
-    return x0, y + noise * torch.randn(y.shape, generator=generator, dtype=y.dtype) * (2**0.5 if y.is_complex() else 1)
-
-
-def stepped(solver, problem, x0, randomness, state=None, sigma_next=1.0):
-    """One step of the solver from level 1, where the network's estimate is ``x0``."""
-    step = Step(torch.zeros_like(x0), 1.0, sigma_next, x0, gaussian_model(PRIOR), NO_CONDITION, randomness)
-    return solver.step(problem, step, state)
-
-
-def at_rest(operator, y, noise, solver, role="teacher", sigma=0.02, steps=400):
-    """Where the mean goes in many steps at nearly one level."""
-    levels = torch.linspace(sigma * 1.0001, sigma, steps, dtype=torch.float64)
-    problem = Problem(operator, y, noise, solver)
-    start = Noised(PRIOR.mean[None])
-    return Multistep().sample(gaussian_model(PRIOR, role), start, levels, NoNoise([0]), problem=problem).x[0]
-
-
-def posterior_mean(operator, y, noise, inflation=0.0):
-    prior = Gaussian(PRIOR.mean, PRIOR.variances + inflation, PRIOR.basis)
-    return prior.posterior(operator, y[0], noise).mean
-
-
-def prior_pull(role, sigma):
-    """What a step of the network pulls by, per coordinate of the basis: ``(x - estimate) / sigma^2``."""
-    shrunk = PRIOR.variances / (PRIOR.variances + sigma**2)
-    return (1 - (shrunk.sqrt() if role == "consistency" else shrunk)) / sigma**2
-
-
-def balance(operator, y, noise, factors):
-    """Solves ``A^T (A m - y) / s_y^2 + U factors U^T (m - mu) = 0``."""
-    A, mu = real_matrix(operator), PRIOR.mean.flatten()
-    target = (torch.view_as_real(y) if y.is_complex() else y).flatten()
-    pull = (PRIOR.basis * factors) @ PRIOR.basis.T
-    return torch.linalg.solve(A.T @ A / noise**2 + pull, A.T @ target / noise**2 + pull @ mu).unflatten(0, SHAPE)
 
 
 @pytest.mark.parametrize("name", OPERATORS)
@@ -332,48 +279,3 @@ def test_pnp_cm_tells_another_level_than_was_added():
     model = Model(Listening(), EDM(), "consistency", sigma_max=20.0)
     Multistep().sample(model, (1, *SHAPE), [20.0, 15.0, 2.0, 1.0], SampleRandomness([0]), problem=problem)
     assert told == pytest.approx([20.0, 20.0, 3.0, 1.5], rel=1e-5)
-
-
-@pytest.mark.parametrize("name", ["mask", "k-space", "stack"])
-def test_dps_is_the_best_step_along_the_gradient(name):
-    """``d = J^T A^T (A D(x) - y)`` with ``J = C (C + s^2)^-1``, then the exact minimum along it."""
-    operator, noise, sigma = OPERATORS[name], 0.2, 0.6
-    _, y = measured(operator, noise)
-    z = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    got, half = (
-        Euler().sample(gaussian_model(PRIOR), z, [sigma], SampleRandomness([0]), problem=Problem(operator, y, noise, s)).x
-        for s in (DPS(), DPS(strength=0.5))
-    )
-    A, target = real_matrix(operator), (torch.view_as_real(y) if y.is_complex() else y).flatten()
-    x0 = PRIOR.denoised(sigma * z, sigma).flatten()
-    J = (PRIOR.basis * (PRIOR.variances / (PRIOR.variances + sigma**2))) @ PRIOR.basis.T
-    d = J.T @ A.T @ (A @ x0 - target)
-    rate = d @ A.T @ (A @ x0 - target) / ((A @ d) @ (A @ d) + noise**2 / sigma**2 * d @ d)
-    torch.testing.assert_close(got.flatten(), x0 - rate * d, rtol=0, atol=1e-9)
-    torch.testing.assert_close(half.flatten(), x0 - rate / 2 * d, rtol=0, atol=1e-9)
-
-
-def test_dps_on_independent_coordinates_is_the_proximal_step():
-    prior = Gaussian.isotropic(SHAPE, 0.3)
-    operator, noise = OPERATORS["mask"], 0.2
-    y = operator(prior.sample(1, torch.Generator().manual_seed(1)))
-    z = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    answers = [
-        Euler()
-        .sample(gaussian_model(prior), z, [0.5], SampleRandomness([0]), problem=Problem(operator, y, noise, solver))
-        .x
-        for solver in (DPS(), ProximalCG(iterations=50))
-    ]
-    torch.testing.assert_close(*answers, rtol=0, atol=1e-6)
-
-
-def test_dps_reaches_the_posterior_mean_with_many_steps():
-    """Guided by the gradient, the teacher's ODE ends near the data and within the prior."""
-    operator, noise = OPERATORS["mask"], 0.05
-    _, y = measured(operator, noise)
-    levels = torch.logspace(0.5, -2, 60, dtype=torch.float64)
-    problem = Problem(operator, y, noise, DPS())
-    got = Heun().sample(gaussian_model(PRIOR), (200, *SHAPE), levels, SampleRandomness(range(200)), problem=problem).x
-    error = (got.double().mean(0) - posterior_mean(operator, y, noise)).norm()
-    prior_error = (PRIOR.mean - posterior_mean(operator, y, noise)).norm()
-    assert error < 0.35 * prior_error

@@ -172,7 +172,7 @@ def test_gamma_sampling_is_algorithm_3():
 
 
 def test_jumps_keep_what_a_problem_knows():
-    """Exact measurements hold in the result, and a level told below the one landed on is no jump upwards."""
+    """Exact measurements hold in the result; where the level told lies below the one to land on, no jump leads upwards."""
     seen = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]])
     y = torch.linspace(-0.4, 0.4, 6).double().view(1, *SHAPE) * seen
 
@@ -182,10 +182,12 @@ def test_jumps_keep_what_a_problem_knows():
 
     for solver in (Replacement(), Telling()):
         problem = Problem(Mask(seen, SHAPE), y, 0.0, solver)
-        got = Jumps().sample(
-            gaussian_model(PRIOR, "two-time"), start(), [80.0, 2.0, 0.5], SampleRandomness(range(5)), problem=problem
-        )
+        model, times = gaussian_model(PRIOR, "two-time"), []
+        model.network.register_forward_pre_hook(lambda module, told, times=times: times.append((told[1], told[3])))
+        got = Jumps().sample(model, start(), [80.0, 2.0, 0.5], SampleRandomness(range(5)), problem=problem)
         torch.testing.assert_close(got.x * seen, y.expand(5, *SHAPE), rtol=0, atol=1e-9)
+        assert len(times) == 3
+        assert all(bool((later <= time).all()) for time, later in times)
         assert bool(torch.isfinite(got.x).all())
 
 
