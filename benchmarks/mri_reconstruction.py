@@ -66,7 +66,11 @@ def evaluate(options: argparse.Namespace) -> dict[str, dict[str, Figures]]:
             chosen = task_options(options, subject, acceleration)
             if not systems:
                 measured = MeasuredMRI.of(simulated(truth, modality.settings, chosen), modality.settings, None, "simulated")
-                made = {"zero-filled": measured.zero_filled(), "tv": measured.tv(False), "tv-complex": measured.tv(True)}
+                made = {
+                    "zero-filled": measured.sampled.zero_filled(),
+                    "tv": measured.tv(False),
+                    "tv-complex": measured.tv(True),
+                }
                 for name, pictures in made.items():
                     each[name].append(modality.metrics(measured.stack.volume(pictures, truth), truth))
             for number, (system, pipe) in enumerate(systems.items()):
@@ -123,10 +127,12 @@ def against_sigpy(measured: MeasuredMRI, weight: float = 0.005) -> Figures:
     """One slice by sigpy's PDHG (anisotropic TV of a complex image) and by ours."""
     import sigpy.mri.app
 
-    part = len(measured.y) // 2
-    y = measured.y[part : part + 1] / measured.percentile
-    ours = tv_reconstruct(measured.acquisition, y, weight, measured.acquisition.adjoint(y), 1.0, iterations=300)[0, 0]
-    kspace = Fourier((y.shape[3], y.shape[2]), dims=1)(y[0].mT).mT
+    sampled = measured.sampled
+    part = len(sampled.y) // 2
+    y = sampled.y[part : part + 1] / sampled.percentile
+    A = sampled.acquisition()
+    ours = tv_reconstruct(A, y, weight, A.adjoint(y), 1.0, iterations=300)[0, 0]
+    kspace = Fourier((1, y.shape[3], y.shape[2]), dims=1)(y.mT).mT[0]
     theirs = sigpy.mri.app.TotalVariationRecon(
         kspace.numpy(), np.ones((1, *y.shape[2:]), np.complex64), weight, max_iter=1000, show_pbar=False
     ).run()

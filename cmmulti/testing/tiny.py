@@ -31,6 +31,7 @@ _OPERATORS: Mapping[str, Callable[[Any], LinearOperator]] = {
     "mask": lambda cls: cls(_checkered((1, 1, 7, 9)), _SHAPE),
     "fourier": lambda cls: cls(_SHAPE),
     "phase": lambda cls: cls(_angles(1, *_SHAPE)),
+    "coils": lambda cls: cls(torch.polar(_angles(1, *_SHAPE).abs() + 0.1, _angles(1, *_SHAPE))),
     "block-mean": lambda cls: cls(_SHAPE, 2),
     "resample": lambda cls: cls(_SHAPE, (3, 4)),
     "channel-mix": lambda cls: cls(torch.tensor([[0.3, 0.6, 0.1], [1.0, -1.0, 0.0]]), _SHAPE),

@@ -1,4 +1,4 @@
-"""Scale, noise level and phase of single-coil k-space, from the measurements alone."""
+"""Scale and noise level of k-space from the measurements alone, and windows on its centre."""
 
 from __future__ import annotations
 
@@ -20,44 +20,63 @@ REFERENCE_RATIO = {1.0: 1.0, 2.0: 1.036, 3.0: 1.049, 4.0: 1.056, 6.0: 1.081, 8.0
 
 
 def zero_filled(item: KSpace) -> Tensor:
-    """(slices, ky, kx) complex64: the inverse transform with zeros where nothing was measured."""
-    return Fourier(item.kspace.shape[1:]).adjoint(torch.from_numpy(item.kspace))
+    """(slices, ky, kx) float32 magnitude: the inverse transform with zeros where nothing was measured, root sum of squares
+    over the coils."""
+    images = Fourier(item.kspace.shape[1:]).adjoint(torch.from_numpy(item.kspace))
+    return images.abs().square().sum(1).sqrt()
 
 
 def estimated_percentile(item: KSpace, percentile: float = 99.5) -> float:
     """That percentile of the magnitude's non-zero voxels, the 99.5th to within a few per cent."""
-    magnitude = zero_filled(item).abs().numpy()
-    # Voxels below a tenth of the tissue's level are air, noise or aliasing: how much of them there is says nothing.
-    foreground = magnitude[magnitude > 0.1 * np.percentile(magnitude, 99)]
-    return _ratio(SCALE_RATIO, item) * float(np.percentile(foreground, percentile))
+    return _ratio(SCALE_RATIO, item) * _foreground(zero_filled(item), percentile)
+
+
+def full_percentile(magnitude: Tensor, percentile: float) -> float:
+    """That percentile of the non-zero voxels of an image without aliasing, (...)."""
+    return SCALE_RATIO[1.0] * _foreground(magnitude, percentile)
+
+
+def _foreground(magnitude: Tensor, percentile: float) -> float:
+    """Of the voxels above a tenth of the tissue's level: below are air, noise or aliasing, and how much of them there is
+    says nothing."""
+    values = magnitude.numpy()
+    return float(np.percentile(values[values > 0.1 * np.percentile(values, 99)], percentile))
 
 
 def reference_level(item: KSpace) -> float:
     """The 99th percentile of the magnitude over all voxels: what ``--noise`` is relative to."""
-    return _ratio(REFERENCE_RATIO, item) * float(np.percentile(zero_filled(item).abs().numpy(), 99))
+    return _ratio(REFERENCE_RATIO, item) * float(np.percentile(zero_filled(item).numpy(), 99))
 
 
 def estimated_noise(item: KSpace) -> float:
-    """Standard deviation of the noise in k-space per real component; an upper bound where no air is in view.
+    """Standard deviation of the noise in k-space per real component; an upper bound where no air is in view. Of several
+    coils, the root mean square."""
+    return float(np.sqrt(np.mean([_noise_power(coil, item.mask) for coil in item.kspace.swapaxes(0, 1)]) / 2))
+
+
+def _noise_power(kspace: Array, mask: Array) -> float:
+    """Mean square of one coil's noise in k-space (slices, ky, kx), both components together.
 
     After a transform along the fully sampled ky, each picture row stands alone, whatever columns are missing: rows that
     cross nothing but air hold noise alone. Where there are none, the outermost corner of k-space bounds the noise. What is
     0 exactly was not measured but filled up, and counts in neither.
     """
-    columns = np.flatnonzero(item.mask)
-    rows = Fourier((item.kspace.shape[1],), dims=1).adjoint(torch.from_numpy(item.kspace[:, :, columns]).mT.flatten(0, 1))
-    power = rows.abs().square().view(len(item.kspace), len(columns), -1).mean(1).flatten().double().numpy()
+    columns = np.flatnonzero(mask)
+    rows = Fourier((kspace.shape[1],), dims=1).adjoint(torch.from_numpy(kspace[:, :, columns]).mT.flatten(0, 1))
+    power = rows.abs().square().view(len(kspace), len(columns), -1).mean(1).flatten().double().numpy()
     # The mean over the rows that no more than chance sets apart from the quietest twentieth.
     power = power[power > 0]
+    if not power.size:
+        return 0.0
     limit = np.quantile(power, 0.05) * (1 + 4 / np.sqrt(len(columns)))
     quiet = power[power <= limit].mean()
-    lines = np.flatnonzero(item.kspace.any((0, 2)))
-    outer = _outermost(columns, len(item.mask), max(4, len(columns) // 4))
-    edge = _outermost(lines, item.kspace.shape[1], max(4, item.kspace.shape[1] // 8))
-    corner = item.kspace[:, edge][..., outer]
+    lines = np.flatnonzero(kspace.any((0, 2)))
+    outer = _outermost(columns, len(mask), max(4, len(columns) // 4))
+    edge = _outermost(lines, kspace.shape[1], max(4, kspace.shape[1] // 8))
+    corner = kspace[:, edge][..., outer]
     corner = corner[corner != 0]
     bound = np.mean(np.abs(corner) ** 2, dtype=np.float64) if corner.size else np.inf
-    return float(np.sqrt(min(quiet, bound) / 2))
+    return float(min(quiet, bound))
 
 
 def _outermost(indices: Array, n: int, count: int) -> Array:
@@ -65,18 +84,23 @@ def _outermost(indices: Array, n: int, count: int) -> Array:
     return indices[np.argsort(-np.abs(indices - n // 2), kind="stable")[:count]]
 
 
-def centre_phase(item: KSpace) -> Tensor:
-    """(slices, 1, ky, kx) float32 radians: the phase of the image of the fully sampled centre lines.
-
-    A Hann window of the same extent in 1/mm along kx and ky keeps the image free of ringing.
-    """
-    _, ny, nx = item.kspace.shape
+def centre_window(item: KSpace) -> Tensor:
+    """(ky, kx) float32: a Hann window over the fully sampled centre lines, of the same extent in 1/mm along kx and ky,
+    which keeps an image of theirs free of ringing."""
+    ny, nx = item.kspace.shape[-2:]
     lines = centre_lines(item.mask)
     half = min(nx // 2 - lines.start, lines.stop - 1 - nx // 2) + 1
     my, mx, _ = item.voxel_mm
-    window = hann(ny, half * (ny * my) / (nx * mx))[:, None] * hann(nx, half)
-    low = Fourier((ny, nx)).adjoint(torch.from_numpy(item.kspace) * window)
-    return low.angle()[:, None]
+    return hann(ny, half * (ny * my) / (nx * mx))[:, None] * hann(nx, half)
+
+
+def smooth_window(item: KSpace, mm: float) -> Tensor:
+    """(ky, kx) float32: weights of spatial frequencies that fall to one half at a wavelength of ``mm``; all 1 for 0."""
+    my, mx, _ = item.voxel_mm
+    ny, nx = item.kspace.shape[-2:]
+    if mm == 0:
+        return torch.ones(ny, nx)
+    return hann(ny, 2 * ny * my / mm)[:, None] * hann(nx, 2 * nx * mx / mm)
 
 
 def hann(n: int, half_width: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Single-coil Cartesian k-space: the measured item of the task ``mri``."""
+"""Cartesian k-space of one coil or several: the measured item of the task ``mri``."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ class KSpace:
     """Measured k-space of a stack of slices.
 
     Args:
-        kspace: complex64 (slices, ky, kx), orthonormal, zero frequency at ``n // 2``, zero where not measured. Rows of the
-            picture are ky, columns are kx.
+        kspace: complex64 (slices, coils, ky, kx), orthonormal, zero frequency at ``n // 2``, zero where not measured.
+            Rows of the picture are ky, columns are kx.
         mask: bool (kx), the measured columns.
         affine: float64 (4, 4), voxel (ky, kx, slice) -> world RAS+ mm of the image. stated: how much of it the file says.
+        sensitivities: complex64 (slices, coils, ky, kx) of the coils, with a root sum of squares of 1, or 0 where they are
+            not known; None: the task estimates them.
         notes: what the reader of a result should know.
     """
 
@@ -34,6 +36,7 @@ class KSpace:
     affine: np.ndarray
     notes: tuple[str, ...] = ()
     stated: Stated = "affine"
+    sensitivities: np.ndarray | None = None
 
     @property
     def voxel_mm(self) -> tuple[float, float, float]:
@@ -43,7 +46,8 @@ class KSpace:
 
 
 def load_kspace(path: Path) -> KSpace:
-    """Read ``kspace`` complex (slices, ky, kx), ``mask`` (kx) and, where there are, ``affine`` (4, 4) or ``voxel_mm``.
+    """Read ``kspace`` complex (slices, ky, kx) or (slices, coils, ky, kx), ``mask`` (kx) and, where there are, ``affine``
+    (4, 4) or ``voxel_mm``, and ``sensitivities``, complex and of the shape of ``kspace``.
 
     Without an affine the voxels are axis-aligned and of ``voxel_mm`` (3 values or 1; default 1 mm). Columns that are 0 in
     every slice, as scanners leave what they fill up with zeros, count as not measured, whatever the mask says.
@@ -51,19 +55,24 @@ def load_kspace(path: Path) -> KSpace:
     Raises:
         UserError: anything missing, damaged, not finite, of a wrong kind or of shapes that do not fit each other.
     """
-    arrays = read_npz(path, {"kspace": "c", "mask": "buif"}, {"affine": "fiu", "voxel_mm": "fiu"})
+    optional = {"affine": "fiu", "voxel_mm": "fiu", "sensitivities": "c"}
+    arrays = read_npz(path, {"kspace": "c", "mask": "buif"}, optional)
     kspace, mask = arrays["kspace"], arrays["mask"]
-    if kspace.ndim != 3 or min(kspace.shape) < 1:
-        raise UserError(f"{path}: kspace has shape {kspace.shape}; expected (slices, ky, kx)")
-    if min(kspace.shape[1:]) < 8:
+    if kspace.ndim not in (3, 4) or min(kspace.shape) < 1:
+        raise UserError(f"{path}: kspace has shape {kspace.shape}; expected (slices, ky, kx) or (slices, coils, ky, kx)")
+    if min(kspace.shape[-2:]) < 8:
         raise UserError(f"{path}: kspace has shape {kspace.shape}; expected at least 8 samples along ky and kx")
-    if mask.shape != kspace.shape[2:]:
-        raise UserError(f"{path}: mask has shape {mask.shape}; expected ({kspace.shape[2]},), one value per kx of kspace")
+    columns = kspace.shape[-1]
+    if mask.shape != (columns,):
+        raise UserError(f"{path}: mask has shape {mask.shape}; expected ({columns},), one value per kx of kspace")
     if not np.isin(mask, (0, 1)).all():
         raise UserError(f"{path}: mask holds values other than 0 and 1; expected 1 where a column is measured")
+    maps = arrays.get("sensitivities")
+    if maps is not None and maps.shape != kspace.shape:
+        raise UserError(f"{path}: sensitivities have shape {maps.shape}; expected that of kspace, {kspace.shape}")
     claimed = mask.astype(bool)
     kspace = np.where(claimed, kspace, 0)
-    mask = np.asarray(kspace.any(axis=(0, 1)))
+    mask = np.asarray(kspace.any(axis=tuple(range(kspace.ndim - 1))))
     if not mask[len(mask) // 2]:
         raise UserError(
             f"{path}: column {len(mask) // 2}, the zero frequency, is left out by the mask or 0 in every slice; expected a "
@@ -78,7 +87,16 @@ def load_kspace(path: Path) -> KSpace:
             f"{empty} of {int(claimed.sum())} columns that the mask says are measured are 0 in every slice (from column "
             f"{first} to {last}): taken as not measured",
         )
-    return KSpace(kspace.astype(np.complex64), mask, affine, notes, stated)
+    if kspace.ndim == 3:
+        kspace, maps = kspace[:, None], None if maps is None else maps[:, None]
+    return KSpace(kspace.astype(np.complex64), mask, affine, notes, stated, None if maps is None else _normalised(maps))
+
+
+def _normalised(maps: Array) -> Array:
+    """Maps with a root sum of squares of 1 over the coils, where it is above a millionth of its largest."""
+    maps = maps.astype(np.complex128)
+    size = np.sqrt((np.abs(maps) ** 2).sum(1, keepdims=True))
+    return np.divide(maps, size, out=np.zeros_like(maps), where=size > 1e-6 * size.max()).astype(np.complex64)
 
 
 def check_size(kspace: Array, name: str) -> None:
@@ -96,9 +114,10 @@ def check_size(kspace: Array, name: str) -> None:
 
 def save_kspace(item: KSpace, path: Path) -> Path:
     """Write the form that :func:`load_kspace` reads; raises UserError where it cannot be written."""
-    return write_arrays(
-        path, {"kspace": item.kspace, "mask": item.mask, "affine": item.affine, "voxel_mm": np.array(item.voxel_mm)}
-    )
+    arrays = {"kspace": item.kspace, "mask": item.mask, "affine": item.affine, "voxel_mm": np.array(item.voxel_mm)}
+    if item.sensitivities is not None:
+        arrays["sensitivities"] = item.sensitivities
+    return write_arrays(path, arrays)
 
 
 def measured_affine(path: Path, affine: Array | None, voxel_mm: Array | None) -> tuple[Array, Stated, tuple[str, ...]]:

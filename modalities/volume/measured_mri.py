@@ -1,36 +1,27 @@
-"""K-space made ready for reconstruction: geometry, scale, noise and phase estimated from it, and the simpler answers."""
+"""K-space made ready for reconstruction: geometry, scale, noise, sensitivities and phase estimated from it, and the simpler
+answers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from cmmulti.operators.base import LinearOperator
-from cmmulti.operators.fourier import Fourier, Phase
-from cmmulti.operators.mask import Mask
 from modalities.volume import estimates
 from modalities.volume.kspace import KSpace
+from modalities.volume.phase import ITERATIONS, phase_of, smoothness
+from modalities.volume.sampled import Sampled
+from modalities.volume.sensitivities import estimated_sensitivities
 from modalities.volume.settings import VolumeSettings
 from modalities.volume.stacks import Stack
-from modalities.volume.tv import tv_reconstruct
 
-SMOOTHNESS_MM = 40.0
-"""Wavelength at which the weight of a spatial frequency in the phase has fallen to one half."""
+SENSITIVITIES_MM = 40.0
+"""Wavelength at which the weight of a spatial frequency in sensitivities has fallen to one half."""
 
-PHASE_ITERATIONS = 40
-"""Of total variation, for the complex image whose smoothed phase is taken."""
-
-TOGETHER = 4
-"""Slices that total variation works on at a time."""
-
-TV_WEIGHTS = {"real": {4.0: 0.003, 8.0: 0.01}, "complex": {4.0: 0.006, 8.0: 0.008}}
-"""Acceleration -> TV weight relative to the 99.5th percentile, the best on validation heads with noise of 0.01."""
-
-TV_NOISE = 0.25
-"""Least TV weight per standard deviation of the noise: what heads with noise of 0.03 and 0.1 need."""
+PHASES_MM = (40.0, 20.0, 10.0, 0.0)
+"""The same of the phase, one of these; 0 leaves it free. Simulated phases are smooth, those of scans have edges where fat
+meets water."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +29,18 @@ class MeasuredMRI:
     """A measurement with all that was estimated from it, parts in the model's order.
 
     Args:
-        stack: its geometry. y: complex64 (parts, 1, rows, kx): all of ky is measured, so that its transform is undone once
-            and the columns' alone is left, at a third of the time. acquisition: complex images -> y.
-        phase: float32 (parts, 1, ky, kx). window: (ky, kx), weights of the frequencies that a smooth phase is made of.
-        percentile: the 99.5th of the magnitude, the unit of total variation. scale: the model's own, at 1 in model space.
-        noise: per real component. acceleration: of the mask in fact.
+        stack: its geometry. sampled: its numbers, with the coils' sensitivities where there are several.
+        phase: float32 radians (parts, 1, ky, kx). window: (ky, kx), weights of the frequencies that it is made of.
+        phase_mm: their wavelength, the one of ``PHASES_MM`` that was chosen; None for the centre's own.
+        scale: what is 1 in model space, the model's percentile of the magnitude.
     """
 
     stack: Stack
-    y: Tensor
-    acquisition: LinearOperator
+    sampled: Sampled
     phase: Tensor
     window: Tensor
-    percentile: float
+    phase_mm: float | None
     scale: float
-    noise: float
-    acceleration: float
 
     @classmethod
     def of(
@@ -65,63 +52,47 @@ class MeasuredMRI:
         phase: str = "tracked",
         resample: bool = False,
     ) -> MeasuredMRI:
-        slices, ky, kx = item.kspace.shape
+        slices, coils, ky, kx = item.kspace.shape
         stack = Stack((ky, kx, slices), item.affine, settings, resample, item.stated)
         stack.check(name, "mr")
         if relative_noise is None:
             noise = estimates.estimated_noise(item)
         else:
             noise = relative_noise * estimates.reference_level(item)
-        measured = cls(
-            stack,
-            _rows(torch.from_numpy(item.kspace))[stack.slices, None],
-            Mask(torch.from_numpy(item.mask), (1, ky, kx), complex_domain=True) @ Fourier((1, ky, kx), dims=1),
-            estimates.centre_phase(item)[stack.slices],
-            phase_window(item),
+        stated = None if item.sensitivities is None else torch.from_numpy(item.sensitivities)[stack.slices]
+        sampled = Sampled.of(
+            torch.from_numpy(item.kspace)[stack.slices],
+            torch.from_numpy(item.mask),
             estimates.estimated_percentile(item),
-            estimates.estimated_percentile(item, settings.percentile),
             noise,
-            kx / int(item.mask.sum()),
+            stated,
         )
-        return measured if phase == "centre" else replace(measured, phase=measured.smoothed_phase())
+        centre = estimates.centre_window(item)
+        if coils > 1 and stated is None:
+            smooth = estimates.smooth_window(item, SENSITIVITIES_MM)
+            sampled = replace(sampled, sensitivities=estimated_sensitivities(sampled, centre, smooth))
+        image = sampled.tv(iterations=ITERATIONS)
+        if coils == 1:
+            scale = estimates.estimated_percentile(item, settings.percentile)
+        else:
+            # What is not measured lowers the coils' root sum of squares by more than it does one coil's magnitude.
+            scale = estimates.full_percentile(image.abs(), settings.percentile)
+        if phase == "centre":
+            return cls(stack, sampled, phase_of(sampled.acquisition().adjoint(sampled.y), centre), centre, None, scale)
+        windows = {mm: estimates.smooth_window(item, mm) for mm in PHASES_MM}
+        mm = smoothness(sampled, windows)
+        return cls(stack, sampled, phase_of(image, windows[mm]), windows[mm], mm, scale)
 
-    def smoothed_phase(self) -> Tensor:
-        """The phase of the complex total-variation image, made of the window's frequencies: with few lines in the centre
-        far closer than that of the centre alone."""
-        F = Fourier(self.phase.shape[1:])
-        return F.adjoint(self.window * F(self._tv(True, None, PHASE_ITERATIONS))).angle()
-
-    def zero_filled(self) -> Tensor:
-        """Magnitude (parts, 1, ky, kx)."""
-        return self.acquisition.adjoint(self.y).abs()
-
-    def tv(self, complex_image: bool, weight: float | None = None, iterations: int = 100) -> Tensor:
+    def tv(self, complex_image: bool, weight: float | None = None) -> Tensor:
         """Magnitude of the total-variation image: real and non-negative with the phase, or complex."""
-        return self.percentile * self._tv(complex_image, weight, iterations).abs()
+        return self.sampled.tv(None if complex_image else self.phase, weight).abs()
 
-    def _tv(self, complex_image: bool, weight: float | None, iterations: int) -> Tensor:
-        """In units of the percentile: single precision, weights and step sizes then suit every scanner's numbers."""
-        table = TV_WEIGHTS["complex" if complex_image else "real"]
-        if weight is None:
-            sparse = float(np.interp(self.acceleration, list(table), list(table.values())))
-            weight = max(sparse, TV_NOISE * self.noise / self.percentile)
-        images = []
-        # Few slices at a time stay in the processor's cache; more take several times as long each.
-        for y, phase in zip(self.y.split(TOGETHER), self.phase.split(TOGETHER), strict=True):
-            operator = self.acquisition if complex_image else self.acquisition @ Phase(phase)
-            y = y / self.percentile
-            images.append(tv_reconstruct(operator, y, weight, operator.adjoint(y), 1.0, not complex_image, iterations))
-        return torch.cat(images)
-
-
-def _rows(kspace: Tensor) -> Tensor:
-    """(slices, ky, kx) -> (slices, rows, kx); unitary, so that the noise stays what it is."""
-    ky = kspace.shape[1]
-    return Fourier((kspace.shape[2], ky), dims=1).adjoint(kspace.mT).mT.contiguous()
-
-
-def phase_window(item: KSpace) -> Tensor:
-    """Weights (ky, kx) of the spatial frequencies that a smooth phase is made of."""
-    my, mx, _ = item.voxel_mm
-    _, ny, nx = item.kspace.shape
-    return estimates.hann(ny, 2 * ny * my / SMOOTHNESS_MM)[:, None] * estimates.hann(nx, 2 * nx * mx / SMOOTHNESS_MM)
+    @property
+    def note(self) -> str:
+        """What was estimated, for the reader of a result."""
+        what = "scale and phase" if self.sampled.sensitivities is None else "scale, sensitivities and phase"
+        level = f"noise level {self.sampled.noise:.4g} per real component"
+        if self.phase_mm is None:
+            return f"{level}, {what} from the measurements alone"
+        smooth = f"smooth to {self.phase_mm:g} mm" if self.phase_mm else "free to change from pixel to pixel"
+        return f"{level}, {what} ({smooth}) from the measurements alone"

@@ -1,4 +1,4 @@
-"""Task ``mri``: a head from a part of its single-coil Cartesian k-space."""
+"""Task ``mri``: a head from a part of its Cartesian k-space, of one coil or several."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ INPUT = Measurements(
     load_kspace,
     name="measured k-space",
     scan="a magnitude volume",
-    simulation=("acceleration", "calibration", "mask_kind", "mask_seed"),
+    simulation=("coils", "acceleration", "calibration", "mask_kind", "mask_seed"),
 )
 
 SIMULATED_NOISE = 0.01
@@ -48,6 +48,7 @@ class MRIOptions(TaskOptions):
     """Options of :class:`MRI`."""
 
     simulate: bool = Field(False, description="measure a magnitude volume first (optimistic)")
+    coils: int = Field(1, ge=1, le=64, description="simulation: coils on a ring around the head")
     acceleration: float = Field(4.0, ge=1, description="simulation: one in so many k-space lines is measured")
     calibration: float | None = Field(
         None, gt=0, le=1, description="simulation: share of lines measured around the centre (0.08 up to 4x, else 0.04)"
@@ -71,11 +72,11 @@ class MRIOptions(TaskOptions):
 
 
 class MRI(Task):
-    """Single-coil Cartesian MRI: real magnitudes times a smooth phase, proximal CG with the measured lines."""
+    """Cartesian MRI: real magnitudes times a phase, seen by coils; proximal CG with the measured lines."""
 
     name: ClassVar[str] = "mri"
     verb: ClassVar[Literal["edit", "reconstruct"]] = "reconstruct"
-    summary: ClassVar[str] = "an MR scan from undersampled single-coil k-space (.npz), or simulated from a magnitude scan"
+    summary: ClassVar[str] = "an MR scan from undersampled Cartesian k-space (.npz), or simulated from a magnitude scan"
     Options: ClassVar[type[TaskOptions]] = MRIOptions
 
     def prepare(self, modality: Any, source: Path | Item, options: Any, model: Model) -> Assignment:
@@ -97,20 +98,20 @@ def simulated(volume: Volume, settings: VolumeSettings, options: MRIOptions) -> 
     calibration = default_calibration(options.acceleration) if options.calibration is None else options.calibration
     mask = cartesian_mask(options.mask_kind, columns, options.acceleration, calibration, options.mask_seed)
     noise = SIMULATED_NOISE if options.noise is None else options.noise
-    item = simulate_kspace(values.clip(min=0), affine, mask, noise, options.mask_seed)
+    item = simulate_kspace(values.clip(min=0), affine, mask, noise, options.mask_seed, options.coils)
     check_size(item.kspace, name)
     return item
 
 
 def _assignment(measured: MeasuredMRI, item: KSpace, truth: Volume | None, options: MRIOptions, model: Model) -> Assignment:
-    stack, settings = measured.stack, measured.stack.settings
+    stack, settings, sampled = measured.stack, measured.stack.settings, measured.sampled
     size = stack.arrangement.domain[1:]
     affine = representation.placed(size, measured.scale / 2, measured.scale / 2, settings)
     shape = (1, *representation.model_size(size, settings))
     solver = PhaseTracking(
-        acquisition=measured.acquisition,
+        acquisition=sampled.acquisition(),
         arrangement=stack.arrangement,
-        measured=measured.y,
+        measured=sampled.y,
         phase=measured.phase,
         window=measured.window if options.phase == "tracked" else None,
         affine=affine,
@@ -123,20 +124,20 @@ def _assignment(measured: MeasuredMRI, item: KSpace, truth: Volume | None, optio
     def baseline(make: Callable[[], Tensor]) -> Callable[[], Volume]:
         return lambda: stack.volume(make(), truth)
 
-    start = affine.to_model(stack.parts(measured.tv(False, iterations=START_ITERATIONS)), shape[1:], representation.AIR)
-    found = f"noise level {measured.noise:.4g} per real component, scale and phase from the measurements alone"
+    found = sampled.tv(measured.phase, iterations=START_ITERATIONS)
+    start = affine.to_model(stack.parts(found), shape[1:], representation.AIR)
     return Assignment(
-        shape=(len(measured.y), *shape),
+        shape=(len(sampled.y), *shape),
         finish=finish,
-        problem=solver.problem(measured.noise, settings.valid_range, representation.AIR),
+        problem=solver.problem(sampled.noise, settings.valid_range, representation.AIR),
         start=Noised(start.clamp(*settings.valid_range)),
         levels=START.levels(options.start_level, model.sigma_max),
         truth=truth,
         baselines={
-            "zero-filled": baseline(measured.zero_filled),
+            "zero-filled": baseline(sampled.zero_filled),
             "tv": baseline(lambda: measured.tv(complex_image=False)),
             "tv-complex": baseline(lambda: measured.tv(complex_image=True)),
         },
         measurement=None if truth is None else (lambda folder: save_kspace(item, folder / "measurement.npz")),
-        notes=(*(() if truth is None else (NOTE, *truth.notes)), found, *item.notes, *stack.notes),
+        notes=(*(() if truth is None else (NOTE, *truth.notes)), measured.note, *item.notes, *stack.notes),
     )

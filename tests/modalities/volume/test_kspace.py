@@ -27,10 +27,14 @@ def written(tmp_path, **arrays):
 
 
 def test_round_trip_is_bit_exact(tmp_path, arrays):
+    arrays["kspace"] = np.stack([arrays["kspace"], 2 * arrays["kspace"], -arrays["kspace"]], 1)
+    maps = np.full_like(arrays["kspace"], 3**-0.5)
+    maps[:, :, :5] = 0
+    arrays["sensitivities"] = maps
     item = KSpace(**arrays)
     back = load_kspace(save_kspace(item, tmp_path / "m.npz"))
     assert all(np.array_equal(getattr(back, n), arrays[n]) for n in arrays)
-    assert back.kspace.dtype == np.complex64
+    assert back.kspace.dtype == back.sensitivities.dtype == np.complex64
     assert back.mask.dtype == bool
     assert back.voxel_mm == (2, 3, 4)
     assert [p.name for p in tmp_path.iterdir()] == ["m.npz"]

@@ -25,6 +25,7 @@ SIMULATION = [
     ("mri", {"calibration": 0.1}),
     ("mri", {"mask_kind": "equispaced"}),
     ("mri", {"mask_seed": 1}),
+    ("mri", {"coils": 4}),
     ("ct", {"views": 64}),
     ("ct", {"noise_seed": 3}),
 ]

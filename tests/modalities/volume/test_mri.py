@@ -9,6 +9,7 @@ from mri_toys import AFFINE, head, prepared, relative, simulated_kspace, solve
 
 from modalities.volume import estimates
 from modalities.volume.item import Volume
+from modalities.volume.measured_mri import MeasuredMRI
 from modalities.volume.modality import VolumeModality
 from modalities.volume.mri import MRI, MRIOptions
 from modalities.volume.settings import VolumeSettings
@@ -133,7 +134,10 @@ def test_the_models_own_percentile_is_its_scale(model, percentile):
 def test_centre_phase_follows_the_true_one():
     item = simulated_kspace(2)
     true = torch.from_numpy(smooth_phase((2, 36, 40), 0)).float()
-    error = torch.polar(torch.ones(2, 36, 40), estimates.centre_phase(item)[:, 0] - true).angle()
+    settings = VolumeSettings(size=(44, 40), voxel_mm=(2.0, 2.0))
+    measured = MeasuredMRI.of(item, settings, None, "toy", phase="centre")
+    found = torch.empty(2, 36, 40).index_copy_(0, measured.stack.slices, measured.phase[:, 0])
+    error = torch.polar(torch.ones(2, 36, 40), found - true).angle()
     weight = torch.from_numpy(np.moveaxis(head().values(), 2, 0))
     assert float((error.square() * weight).sum() / weight.sum()) ** 0.5 < 0.15
 
