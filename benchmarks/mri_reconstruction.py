@@ -1,14 +1,14 @@
-"""How well a model reconstructs undersampled single-coil MRI of heads it has not seen, beside simpler ways.
+"""How well a model reconstructs undersampled MRI of heads it has not seen, beside simpler ways.
 
     python benchmarks/mri_reconstruction.py head-mr --data-root DIR --subjects 12 --acceleration 4 8 --out mri.json
     python benchmarks/mri_reconstruction.py none --data-root DIR --split val --tune       # TV weights and sigpy's check
     python benchmarks/mri_reconstruction.py none --data-root DIR --split val --tune --noise 0.1 --weights 0.01 0.03
 
 Twenty central slices of each subject of ``ixi-t1-2mm``, simulated from magnitude images: random mask, smooth unknown phase,
-noise of 0.01. Each subject has its own mask. Figures are fastMRI's over the evaluated slices, then means over subjects.
-Every system has the same measurements, and none is told scale, phase or noise (but for what ``--noise`` gives). ``tv`` is
-real and non-negative with the phase of the centre lines, ``tv-complex`` needs no phase; a teacher walks the same levels
-with as many evaluations.
+noise of 0.01, one coil (``--coils``). Each subject has its own mask. Figures are fastMRI's over the evaluated slices, then
+means over subjects. Every system has the same measurements, and none is told scale, phase, sensitivities or noise (but for
+what ``--noise`` gives). ``tv`` is real and non-negative with the phase that was estimated, ``tv-complex`` needs none; a
+teacher walks the same levels with as many evaluations.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def scans(modality: VolumeModality, options: argparse.Namespace) -> list[Volume]
 def task_options(options: argparse.Namespace, subject: int, acceleration: float) -> MRIOptions:
     return MRIOptions(
         simulate=True,
+        coils=options.coils,
         acceleration=acceleration,
         mask_kind=options.mask_kind,
         mask_seed=subject,
@@ -148,6 +149,7 @@ def main() -> None:
     parser.add_argument("--subjects", type=int, default=12)
     parser.add_argument("--acceleration", type=float, nargs="+", default=[4.0, 8.0])
     parser.add_argument("--mask-kind", choices=["random", "equispaced"], default="random")
+    parser.add_argument("--coils", type=int, default=1)
     parser.add_argument("--phase", choices=["tracked", "fixed", "centre"], default="tracked")
     parser.add_argument("--start-level", type=float)
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 4, 8])

@@ -49,6 +49,6 @@ def relative(result, truth):
     return np.linalg.norm(result.values() - truth.values()) / np.linalg.norm(truth.values())
 
 
-def simulated_kspace(acceleration=4, noise=0.0, shape=(36, 40, 2), seed=0):
+def simulated_kspace(acceleration=4, noise=0.0, shape=(36, 40, 2), seed=0, coils=1, affine=AFFINE):
     mask = cartesian_mask("random", shape[1], acceleration, 0.2, seed)
-    return simulate_kspace(head(shape).values(), AFFINE, mask, noise, seed)
+    return simulate_kspace(head(shape).values(), affine, mask, noise, seed, coils)
