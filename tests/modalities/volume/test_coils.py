@@ -151,3 +151,10 @@ def test_zero_filled_is_the_root_sum_of_squares():
     item, _, _ = scene(3)
     images = Fourier((36, 40)).adjoint(torch.from_numpy(item.kspace).flatten(0, 1)).view(2, 3, 36, 40)
     assert torch.allclose(estimates.zero_filled(item), images.abs().square().sum(1).sqrt())
+
+
+def test_a_slice_in_which_nothing_was_seen_stays_empty(modality, model):
+    item, _, _ = scene(4, acceleration=1)
+    item.kspace[1] = 0
+    result = solve(prepared(modality, model, item, noise=0), model).values()
+    assert np.abs(result[..., 1]).max() < 0.02 * result[..., 0].max()
