@@ -115,13 +115,14 @@ def _assignment(measured: MeasuredCT, item: Sinogram, truth: Volume | None, opti
     )
 
     def finish(x: Tensor, randomness: SampleRandomness) -> Volume:
-        return stack.volume(stack.arrangement(hu.to_item(x)).maximum(air), truth)
+        return stack.volume((stack.arrangement(hu.to_item(x)) + detail).maximum(air), truth)
 
     def baseline(make: Callable[[], Tensor]) -> Callable[[], Volume]:
         return lambda: stack.volume(measured.to_hu(make()), truth)
 
-    start = mu.to_model(stack.parts(measured.tv(iterations=START_ITERATIONS)), shape[1:], representation.AIR)
-
+    found = measured.tv(iterations=START_ITERATIONS)
+    detail = stack.detail(found) * (1000 / water)
+    start = mu.to_model(stack.parts(found), shape[1:], representation.AIR)
     return Assignment(
         shape=(len(measured.y), *shape),
         finish=finish,

@@ -9,7 +9,7 @@ from torch import Tensor
 from cmmulti.operators.fourier import Fourier
 from modalities.volume.item import Array
 from modalities.volume.kspace import KSpace
-from modalities.volume.masks import centre_lines
+from modalities.volume.masks import centre_box, centre_lines
 
 SCALE_RATIO = {1.0: 0.985, 2.0: 1.065, 3.0: 1.082, 4.0: 1.095, 6.0: 1.127, 8.0: 1.133, 12.0: 1.138}
 """Acceleration -> 99.5th percentile of the non-zero voxels of the true magnitude over that of the zero-filled one's
@@ -55,12 +55,14 @@ def estimated_noise(item: KSpace) -> float:
 
 
 def _noise_power(kspace: Array, mask: Array) -> float:
-    """Mean square of one coil's noise in k-space (slices, ky, kx), both components together.
+    """Mean square of one coil's noise in k-space (slices, ky, kx), both components together. What is 0 exactly was not
+    measured but filled up, and does not count."""
+    return _of_columns(kspace, mask) if mask.ndim == 1 else _of_corner(kspace, mask)
 
-    After a transform along the fully sampled ky, each picture row stands alone, whatever columns are missing: rows that
-    cross nothing but air hold noise alone. Where there are none, the outermost corner of k-space bounds the noise. What is
-    0 exactly was not measured but filled up, and counts in neither.
-    """
+
+def _of_columns(kspace: Array, mask: Array) -> float:
+    """After a transform along the fully sampled ky, each picture row stands alone, whatever columns are missing: rows that
+    cross nothing but air hold noise alone. Where there are none, the outermost corner of k-space bounds the noise."""
     columns = np.flatnonzero(mask)
     rows = Fourier((kspace.shape[1],), dims=1).adjoint(torch.from_numpy(kspace[:, :, columns]).mT.flatten(0, 1))
     power = rows.abs().square().view(len(kspace), len(columns), -1).mean(1).flatten().double().numpy()
@@ -79,19 +81,35 @@ def _noise_power(kspace: Array, mask: Array) -> float:
     return float(min(quiet, bound))
 
 
+def _of_corner(kspace: Array, mask: Array) -> float:
+    """Of points, the mean over the twentieth of those measured that lie farthest out bounds the noise."""
+    down, right = (np.abs(np.arange(n) - n // 2) / (n / 2) for n in mask.shape)
+    far = np.hypot(down[:, None], right)
+    outer = kspace[:, mask & (far >= np.quantile(far[mask], 0.95))]
+    outer = outer[outer != 0]
+    return float(np.mean(np.abs(outer) ** 2, dtype=np.float64)) if outer.size else 0.0
+
+
 def _outermost(indices: Array, n: int, count: int) -> Array:
     """The ``count`` of the indices that lie farthest from the zero frequency of ``n`` samples."""
     return indices[np.argsort(-np.abs(indices - n // 2), kind="stable")[:count]]
 
 
 def centre_window(item: KSpace) -> Tensor:
-    """(ky, kx) float32: a Hann window over the fully sampled centre lines, of the same extent in 1/mm along kx and ky,
-    which keeps an image of theirs free of ringing."""
+    """(ky, kx) float32: a Hann window over the fully sampled centre, which keeps an image of it free of ringing. Of whole
+    columns it has the same extent in 1/mm along kx and ky."""
     ny, nx = item.kspace.shape[-2:]
-    lines = centre_lines(item.mask)
-    half = min(nx // 2 - lines.start, lines.stop - 1 - nx // 2) + 1
+    if item.mask.ndim == 2:
+        rows, columns = centre_box(item.mask)
+        return hann(ny, _half(rows, ny))[:, None] * hann(nx, _half(columns, nx))
+    half = _half(centre_lines(item.mask), nx)
     my, mx, _ = item.voxel_mm
     return hann(ny, half * (ny * my) / (nx * mx))[:, None] * hann(nx, half)
+
+
+def _half(lines: slice, n: int) -> int:
+    """How far a window on a centre's lines reaches from the zero frequency: to the first that is missing."""
+    return min(n // 2 - lines.start, lines.stop - 1 - n // 2) + 1
 
 
 def smooth_window(item: KSpace, mm: float) -> Tensor:
@@ -111,5 +129,5 @@ def hann(n: int, half_width: float) -> Tensor:
 
 def _ratio(table: dict[float, float], item: KSpace) -> float:
     """Interpolated in the acceleration that the mask has in fact; held at the ends."""
-    acceleration = len(item.mask) / int(item.mask.sum())
+    acceleration = item.mask.size / int(item.mask.sum())
     return float(np.interp(acceleration, list(table), list(table.values())))

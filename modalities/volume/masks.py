@@ -73,3 +73,21 @@ def centre_lines(mask: np.ndarray) -> slice:
     while stop + 1 < len(mask) and mask[stop + 1]:
         stop += 1
     return slice(start, stop + 1)
+
+
+def centre_box(mask: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of the fully measured rectangle around the zero frequency, of points (ky, kx).
+
+    It grows by a line on each side in turn, as long as all of the line is measured.
+    """
+    bounds = [[n // 2, n // 2 + 1] for n in mask.shape]
+    grown = True
+    while grown:
+        grown = False
+        for axis, side in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            wider = [list(b) for b in bounds]
+            wider[axis][side] += 2 * side - 1
+            inside = wider[axis][0] >= 0 and wider[axis][1] <= mask.shape[axis]
+            if inside and mask[slice(*wider[0]), slice(*wider[1])].all():
+                bounds, grown = wider, True
+    return slice(*bounds[0]), slice(*bounds[1])

@@ -119,12 +119,13 @@ def _assignment(measured: MeasuredMRI, item: KSpace, truth: Volume | None, optio
     )
 
     def finish(x: Tensor, randomness: SampleRandomness) -> Volume:
-        return stack.volume(stack.arrangement(affine.to_item(x)).clamp_min(0), truth)
+        return stack.volume((stack.arrangement(affine.to_item(x)) + detail).clamp_min(0), truth)
 
     def baseline(make: Callable[[], Tensor]) -> Callable[[], Volume]:
         return lambda: stack.volume(make(), truth)
 
     found = sampled.tv(measured.phase, iterations=START_ITERATIONS)
+    detail = stack.detail(found)
     start = affine.to_model(stack.parts(found), shape[1:], representation.AIR)
     return Assignment(
         shape=(len(sampled.y), *shape),

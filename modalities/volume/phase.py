@@ -1,4 +1,4 @@
-"""The phase of MR images, and how smooth it is: told by k-space lines that are held out."""
+"""The phase of MR images, and how smooth it is: told by a part of k-space that is held out."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import Tensor
 
 from cmmulti.operators.fourier import Fourier, Phase
 from modalities.volume.item import Array
-from modalities.volume.masks import centre_lines, default_calibration
+from modalities.volume.masks import centre_box, centre_lines, default_calibration
 from modalities.volume.sampled import TOGETHER, Sampled
 
 ITERATIONS = 40
 """Of total variation, for the images that phases are taken from and judged by."""
 
 EVERY = 4
-"""One in so many lines outside the centre is held out."""
+"""One in so many columns, or points, outside the centre is held out."""
 
 MARGIN = 1.02
-"""How much more of the held-out lines a smoother phase may miss than the best one does: it leaves less of the noise."""
+"""How much more of what is held out a smoother phase may miss than the best one does: it leaves less of the noise."""
 
 
 def phase_of(images: Tensor, window: Tensor) -> Tensor:
@@ -30,33 +30,43 @@ def phase_of(images: Tensor, window: Tensor) -> Tensor:
 
 
 def smoothness(sampled: Sampled, windows: Mapping[float, Tensor]) -> float:
-    """Which of the windows, smoothest first, the phase is made of: the first that misses hardly more of the held-out lines
-    than the best does; the first of all where no line can be held out.
+    """Which of the windows, smoothest first, the phase is made of: the first that misses hardly more of what is held out
+    than the best does; the first of all where nothing can be.
 
-    The phase comes from the complex image of the other lines. A real image under it, of the same lines, then says what the
-    held-out ones should be. Judged on a few slices.
+    The phase comes from the complex image of the rest of k-space. A real image under it, of the same rest, then says what
+    the part held out should be. Judged on a few slices.
     """
-    columns = torch.from_numpy(held_out(sampled.mask.numpy()))
-    if not columns.any():
+    out = torch.from_numpy(held_out(sampled.mask.numpy()))
+    if not out.any():
         return next(iter(windows))
     whole = sampled.some(TOGETHER)
-    fewer, there = whole.without(columns), whole.y[..., columns]
+    fewer, there = whole.without(out), whole.y[..., out]
     image = fewer.tv(iterations=ITERATIONS)
     missed = {}
     for name, window in windows.items():
         phase = phase_of(image, window)
         found = (whole.acquisition() @ Phase(phase))(fewer.tv(phase, iterations=ITERATIONS))
-        missed[name] = float((found[..., columns] - there).abs().square().sum())
+        missed[name] = float((found[..., out] - there).abs().square().sum())
     return next(name for name, error in missed.items() if error <= MARGIN * min(missed.values()))
 
 
 def held_out(mask: Array) -> Array:
-    """(kx,) bool: columns to hold out, evenly spread over the measured ones outside the centre; there may be none."""
-    lines, middle = centre_lines(mask), len(mask) // 2
+    """What to hold out, bool of the mask's shape: measured columns (kx) outside the centre, evenly spread, or points
+    (ky, kx), drawn at random; there may be none."""
+    outer = mask.copy()
     # A centre that has more lines than are usual can spare some.
-    half = max(2, round(len(mask) * default_calibration(1) / 2))
-    centre = range(max(lines.start, middle - half), min(lines.stop, middle + half))
-    outer = [i for i in np.flatnonzero(mask) if i not in centre]
-    out = np.zeros(len(mask), dtype=bool)
-    out[outer[EVERY // 2 :: EVERY]] = True
-    return out
+    centre = (centre_lines(mask),) if mask.ndim == 1 else centre_box(mask)
+    outer[tuple(_at_most(lines, n) for lines, n in zip(centre, mask.shape, strict=True))] = False
+    where = np.flatnonzero(outer)
+    out = np.zeros(mask.size, dtype=bool)
+    if mask.ndim == 1:
+        out[where[EVERY // 2 :: EVERY]] = True
+    else:
+        out[np.random.default_rng(0).permutation(where)[: len(where) // EVERY]] = True
+    return out.reshape(mask.shape)
+
+
+def _at_most(lines: slice, n: int) -> slice:
+    """Of a centre's lines those that are usual."""
+    half = max(2, round(n * default_calibration(1) / 2))
+    return slice(max(lines.start, n // 2 - half), min(lines.stop, n // 2 + half))

@@ -33,9 +33,9 @@ class Sampled:
     """What the coils measured of some slices.
 
     Args:
-        y: complex64 (parts, coils, rows, kx), 0 where not measured: all of ky is measured, so that its transform is undone
-            once and the columns' alone is left, at a third of the time.
-        mask: bool (kx), the measured columns.
+        y: complex64, 0 where not measured. Of whole columns (parts, coils, rows, kx): the transform along ky is undone
+            once and the columns' alone is left, at a third of the time. Of points (parts, coils, ky, kx).
+        mask: bool, the measured columns (kx) or points (ky, kx).
         percentile: the 99.5th of the magnitude, the unit of total variation. noise: per real component of y.
         sensitivities: complex64 (parts, coils, ky, kx); None for one coil, which sees the image itself.
     """
@@ -49,15 +49,22 @@ class Sampled:
     @classmethod
     def of(cls, kspace: Tensor, mask: Tensor, percentile: float, noise: float, sensitivities: Tensor | None) -> Sampled:
         """From k-space (parts, coils, ky, kx). The transform along ky is unitary: the noise stays what it is."""
-        coils, ky, kx = kspace.shape[1:]
-        rows = Fourier((coils, kx, ky), dims=1).adjoint(kspace.mT).mT.contiguous()
-        return cls(rows, mask, percentile, noise, sensitivities)
+        if mask.dim() == 1:
+            coils, ky, kx = kspace.shape[1:]
+            kspace = Fourier((coils, kx, ky), dims=1).adjoint(kspace.mT).mT.contiguous()
+        return cls(kspace, mask, percentile, noise, sensitivities)
+
+    @property
+    def points(self) -> int:
+        """How many points (ky, kx) of a slice each coil measured."""
+        rows = self.y.shape[2] if self.mask.dim() == 1 else 1
+        return rows * int(self.mask.sum())
 
     @property
     def coils(self) -> LinearOperator:
         """The coils' complex images (coils, ky, kx) -> y."""
         shape = self.y.shape[1:]
-        return Mask(self.mask, shape, complex_domain=True) @ Fourier(shape, dims=1)
+        return Mask(self.mask, shape, complex_domain=True) @ Fourier(shape, dims=self.mask.dim())
 
     def acquisition(self, parts: slice = slice(None)) -> LinearOperator:
         """The complex image (1, ky, kx) -> y of these parts."""
@@ -69,9 +76,9 @@ class Sampled:
         maps = None if self.sensitivities is None else self.sensitivities[parts]
         return replace(self, y=self.y[parts], sensitivities=maps)
 
-    def without(self, columns: Tensor) -> Sampled:
-        """As if the columns (kx) bool had not been measured."""
-        return replace(self, y=self.y * ~columns, mask=self.mask & ~columns)
+    def without(self, lost: Tensor) -> Sampled:
+        """As if what ``lost``, of the mask's shape, names had not been measured."""
+        return replace(self, y=self.y * ~lost, mask=self.mask & ~lost)
 
     def zero_filled(self) -> Tensor:
         """Magnitude (parts, 1, ky, kx), the root sum of squares over the coils."""
@@ -94,5 +101,5 @@ class Sampled:
     def _weight(self, kind: str) -> float:
         if self.sensitivities is not None:
             return WEIGHT_COILS
-        acceleration = len(self.mask) / int(self.mask.sum())
+        acceleration = self.mask.numel() / int(self.mask.sum())
         return float(np.interp(acceleration, list(WEIGHTS[kind]), list(WEIGHTS[kind].values())))

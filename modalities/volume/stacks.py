@@ -116,6 +116,11 @@ class Stack:
         ordered = self.order.adjoint(pictures)
         return ordered if self.resampling is None else self.resampling.pinv(ordered)
 
+    def detail(self, pictures: Tensor) -> Tensor:
+        """What of measured pictures (parts, 1, rows, columns) the model's pixels cannot hold: nothing where it sees the
+        measured ones themselves."""
+        return pictures - self.arrangement(self.parts(pictures))
+
     def volume(self, pictures: Tensor, like: Volume | None) -> Volume:
         """Measured pictures in the order of the parts (parts, 1, rows, columns) as a scan: on the grid of ``like``, the
         scan that was measured in a simulation, or on the stack's own."""
@@ -132,8 +137,8 @@ class Stack:
         rows, columns, _ = self.blank.voxel_mm
         own = " x ".join(f"{v:.3g}" for v in self.settings.voxel_mm)
         return (
-            f"measured pixels of {rows:.3g} x {columns:.3g} mm: the model worked on its own, {own} mm, and what it made "
-            "was interpolated to the measured ones",
+            f"measured pixels of {rows:.3g} x {columns:.3g} mm: the model worked on its own, {own} mm; what it made was "
+            "interpolated to the measured ones, and finer detail is that of total variation",
         )
 
 

@@ -15,7 +15,7 @@ from cmmulti.pipeline import Pipeline
 from cmmulti.pipeline.solving import solved
 from cmmulti.samplers.multistep import Multistep
 from modalities.volume import estimates
-from modalities.volume.kspace import load_kspace, save_kspace
+from modalities.volume.kspace import KSpace, load_kspace, save_kspace
 from modalities.volume.measured_mri import MeasuredMRI
 from modalities.volume.modality import VolumeModality
 from modalities.volume.sensitivities import smooth_maps
@@ -105,6 +105,25 @@ def test_stated_sensitivities_are_taken_as_they_are(modality, model, tmp_path):
     assert relative(right.baselines["tv"](), head()) < 0.05
     assert relative(wrong.baselines["tv"](), head()) > 0.1
     assert relative(solve(right, model), head()) < 0.8 * relative(solve(wrong, model), head())
+
+
+def test_every_slice_has_its_own_sensitivities(modality):
+    """Six slices, stored from head to foot, in three of which the coils have changed places."""
+    shape, mask = (36, 40, 6), np.ones(40, bool)
+    affine = AFFINE_5 @ np.diag([1, 1, -1, 1])
+    maps = np.repeat(birdcage(4, 36, 40)[None], 6, 0)
+    maps[3:] = maps[3:, ::-1]
+    image = np.moveaxis(head(shape).values(), 2, 0)[:, None] * (1 + np.arange(6)[:, None, None, None])
+    kspace = Fourier(maps.shape[1:])(torch.from_numpy(image * maps)).numpy().astype(np.complex64)
+    item = KSpace(kspace, mask, affine, sensitivities=maps.astype(np.complex64))
+    measured = MeasuredMRI.of(item, modality.settings, None, "toy")
+    assert measured.stack.slices.tolist() == [5, 4, 3, 2, 1, 0]
+    pictures = measured.stack.volume(measured.tv(False), None).values()
+    assert relative_arrays(pictures, np.moveaxis(image[:, 0], 0, 2)) < 0.05
+
+
+def relative_arrays(found, want):
+    return np.linalg.norm(found - want) / np.linalg.norm(want)
 
 
 def test_where_sensitivities_are_not_known_the_answer_is_finite(modality, model):
