@@ -14,7 +14,7 @@ import numpy as np
 
 from cmmulti.errors import UserError
 
-_DEFLATE_LIMIT = 1032
+DEFLATE_LIMIT = 1032
 """No deflate stream grows by more than this factor."""
 
 
@@ -75,9 +75,7 @@ def read_array(
         accept(header)
         _check(path, info, name, header)
         size = header.size
-        if size > physical_memory() // 4:
-            told = f"{name} of shape {header.shape} needs {size >> 20} MiB"
-            raise UserError(f"{path}: {told}, more than a quarter of the memory")
+        check_memory(path, f"{name} of shape {header.shape}", size)
         data = stream.read(size)
         surplus = stream.read(1)  # reaching the end also checks the CRC
     if surplus:
@@ -90,9 +88,19 @@ def read_array(
 def _check(path: Path, info: zipfile.ZipInfo, name: str, header: Header) -> None:
     if any(n < 0 for n in header.shape):
         raise UserError(f"{path}: {name} has shape {header.shape}; expected sizes of at least 0")
-    room = min(info.compress_size, path.stat().st_size) * (_DEFLATE_LIMIT if info.compress_type else 1)
+    room = min(info.compress_size, path.stat().st_size) * (DEFLATE_LIMIT if info.compress_type else 1)
     if header.size > info.file_size or header.size > room:
         raise UserError(f"{path}: {name} promises {header.shape} values of {header.dtype}, more than the file holds")
+
+
+def check_memory(path: Path, what: str, size: int) -> None:
+    """Refuse what is larger than a quarter of the memory; ``size`` in bytes.
+
+    Raises:
+        UserError: it is.
+    """
+    if size > physical_memory() // 4:
+        raise UserError(f"{path}: {what} needs {size >> 20} MiB, more than a quarter of the memory")
 
 
 def physical_memory() -> int:

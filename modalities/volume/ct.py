@@ -29,7 +29,11 @@ from modalities.volume.sinogram import PHOTONS, Sinogram, load_sinogram, save_si
 from modalities.volume.stacks import Stack, slices_last
 
 INPUT = Measurements(
-    Sinogram, load_sinogram, name="a measured sinogram", scan="a CT scan", simulation=("views", "noise_seed")
+    Sinogram,
+    {".npz": load_sinogram},
+    name="a measured sinogram",
+    scan="a CT scan",
+    simulation=("views", "noise_seed"),
 )
 
 NOTE = "simulated from a reconstructed scan with a parallel beam, optimistic"

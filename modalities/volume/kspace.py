@@ -57,31 +57,57 @@ def load_kspace(path: Path) -> KSpace:
     """
     optional = {"affine": "fiu", "voxel_mm": "fiu", "sensitivities": "c"}
     arrays = read_npz(path, {"kspace": "c", "mask": "buif"}, optional)
-    kspace, mask = arrays["kspace"], arrays["mask"]
-    if kspace.ndim not in (3, 4) or min(kspace.shape) < 1:
-        raise UserError(f"{path}: kspace has shape {kspace.shape}; expected (slices, ky, kx) or (slices, coils, ky, kx)")
-    if min(kspace.shape[-2:]) < 8:
-        raise UserError(f"{path}: kspace has shape {kspace.shape}; expected at least 8 samples along ky and kx")
+    return checked_kspace(path, **arrays)
+
+
+def check_shape(path: Path, shape: tuple[int, ...]) -> None:
+    """Refuse what is neither (slices, ky, kx) nor (slices, coils, ky, kx), or too small for an image."""
+    if len(shape) not in (3, 4) or min(shape) < 1:
+        raise UserError(f"{path}: kspace has shape {shape}; expected (slices, ky, kx) or (slices, coils, ky, kx)")
+    if min(shape[-2:]) < 8:
+        raise UserError(f"{path}: kspace has shape {shape}; expected at least 8 samples along ky and kx")
+
+
+def checked_kspace(
+    path: Path,
+    kspace: Array,
+    mask: Array | None = None,
+    affine: Array | None = None,
+    voxel_mm: Array | None = None,
+    sensitivities: Array | None = None,
+) -> KSpace:
+    """What a file holds, refused or made whole as :func:`load_kspace` says.
+
+    Args:
+        path: the file, for messages. kspace: finite, is changed in place: 0 where the mask says so.
+        mask: None takes every column as measured that is not 0 in every slice.
+
+    Raises:
+        UserError: shapes that do not fit each other, or values that are none.
+    """
+    check_shape(path, kspace.shape)
     columns = kspace.shape[-1]
-    if mask.shape != (columns,):
+    if mask is not None and mask.shape != (columns,):
         raise UserError(f"{path}: mask has shape {mask.shape}; expected ({columns},), one value per kx of kspace")
-    if not np.isin(mask, (0, 1)).all():
+    if mask is not None and not np.isin(mask, (0, 1)).all():
         raise UserError(f"{path}: mask holds values other than 0 and 1; expected 1 where a column is measured")
-    maps = arrays.get("sensitivities")
+    maps = sensitivities
     if maps is not None and maps.shape != kspace.shape:
         raise UserError(f"{path}: sensitivities have shape {maps.shape}; expected that of kspace, {kspace.shape}")
-    claimed = mask.astype(bool)
-    kspace = np.where(claimed, kspace, 0)
-    mask = np.asarray(kspace.any(axis=tuple(range(kspace.ndim - 1))))
-    if not mask[len(mask) // 2]:
+    if mask is not None:
+        kspace[..., ~mask.astype(bool)] = 0
+    measured = np.asarray(kspace.any(axis=tuple(range(kspace.ndim - 1))))
+    claimed = measured if mask is None else mask.astype(bool)
+    if not measured[columns // 2]:
+        left_out = "0 in every slice" if mask is None else "left out by the mask or 0 in every slice"
         raise UserError(
-            f"{path}: column {len(mask) // 2}, the zero frequency, is left out by the mask or 0 in every slice; expected a "
+            f"{path}: column {columns // 2}, the zero frequency, is {left_out}; expected a "
             "fully sampled centre, from which the phase is estimated"
         )
     check_size(kspace, str(path))
-    affine, stated, notes = measured_affine(path, arrays.get("affine"), arrays.get("voxel_mm"))
-    if empty := int((claimed & ~mask).sum()):
-        first, last = np.flatnonzero(claimed & ~mask)[[0, -1]].tolist()
+    placed, stated, notes = measured_affine(path, affine, voxel_mm)
+    if empty := int((claimed & ~measured).sum()):
+        first, last = np.flatnonzero(claimed & ~measured)[[0, -1]].tolist()
         notes = (
             *notes,
             f"{empty} of {int(claimed.sum())} columns that the mask says are measured are 0 in every slice (from column "
@@ -89,7 +115,8 @@ def load_kspace(path: Path) -> KSpace:
         )
     if kspace.ndim == 3:
         kspace, maps = kspace[:, None], None if maps is None else maps[:, None]
-    return KSpace(kspace.astype(np.complex64), mask, affine, notes, stated, None if maps is None else _normalised(maps))
+    kspace = kspace.astype(np.complex64, copy=False)
+    return KSpace(kspace, measured, placed, notes, stated, None if maps is None else _normalised(maps))
 
 
 def _normalised(maps: Array) -> Array:
@@ -99,17 +126,22 @@ def _normalised(maps: Array) -> Array:
     return np.divide(maps, size, out=np.zeros_like(maps), where=size > 1e-6 * size.max()).astype(np.complex64)
 
 
+def largest(kspace: Array) -> float:
+    """The largest real or imaginary part, without its sign."""
+    return max(float(max(part.max(), -part.min())) for part in (kspace.real, kspace.imag))
+
+
 def check_size(kspace: Array, name: str) -> None:
     """Refuse values that single precision cannot work with, or none at all.
 
     Raises:
         UserError: with the largest value.
     """
-    largest = max(np.abs(kspace.real).max(), np.abs(kspace.imag).max())
-    if largest == 0:
+    reached = largest(kspace)
+    if reached == 0:
         raise UserError(f"{name}: kspace is zero at every measured column; expected measurements")
-    if not LEAST <= largest <= MOST:
-        raise UserError(f"{name}: kspace reaches {largest:.3g}; expected {LEAST:g} to {MOST:g}: give it another unit")
+    if not LEAST <= reached <= MOST:
+        raise UserError(f"{name}: kspace reaches {reached:.3g}; expected {LEAST:g} to {MOST:g}: give it another unit")
 
 
 def save_kspace(item: KSpace, path: Path) -> Path:

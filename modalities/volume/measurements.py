@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -19,12 +19,13 @@ class Measurements(Generic[M]):
     """What a task takes as measured.
 
     Args:
-        kind: class of a measurement. load: reads one from an ``.npz`` archive. name: in words, with its article.
+        kind: class of a measurement. loaders: suffix of a file (lower case, with the dot) -> what reads one from it.
+        name: in words, with its article.
         scan: the scan that one is simulated from, in words. simulation: the options that a simulation alone heeds.
     """
 
     kind: type[M]
-    load: Callable[[Path], M]
+    loaders: Mapping[str, Callable[[Path], M]]
     name: str
     scan: str
     simulation: tuple[str, ...]
@@ -39,15 +40,15 @@ class Measurements(Generic[M]):
         """The measurement in ``source``, and the scan that it is simulated from, None where it was measured.
 
         Args:
-            source: an archive, a scan's file, or what is in either. options: ``simulate`` says whether to.
+            source: a measurement's file, a scan's, or what is in either. options: ``simulate`` says whether to.
 
         Raises:
             UserError: neither, unreadable, or an option that was given, be it with its default, asks for what ``source``
                 is not.
         """
         name = input_name(source)
-        if isinstance(source, Path) and source.suffix.lower() == ".npz":
-            source = self.load(source)
+        if isinstance(source, Path) and (load := self.loaders.get(source.suffix.lower())):
+            source = load(source)
         if isinstance(source, self.kind):
             if options.simulate:
                 raise UserError(f"{name}: is {self.name} already; leave out --simulate")
@@ -57,7 +58,8 @@ class Measurements(Generic[M]):
                 raise UserError(f"{name}: is {self.name}, and {flags} {are} for a simulation; leave {them} out")
             return source, None
         if not options.simulate:
-            raise UserError(f"{name}: expected {self.name} (.npz); {self.scan} is accepted with --simulate")
+            suffixes = ", ".join(self.loaders)
+            raise UserError(f"{name}: expected {self.name} ({suffixes}); {self.scan} is accepted with --simulate")
         truth: Volume = load_scan(source) if isinstance(source, Path) else source
         return simulated(truth), truth
 

@@ -16,7 +16,7 @@ from cmmulti.media import Media
 from cmmulti.modality import DataSource, Modality, Split, require_whole
 from cmmulti.operators.affine import Affine
 from cmmulti.randomness import SampleRandomness
-from modalities.volume import files, representation
+from modalities.volume import fastmri, files, hdf5, representation
 from modalities.volume.datasets import dataset
 from modalities.volume.geometry import apart_mm, reordered, same_grid
 from modalities.volume.hole import hole_metrics
@@ -40,7 +40,7 @@ class VolumeModality(Modality):
     Settings = VolumeSettings
     tasks = TASKS
     extension = ".nii.gz"
-    suffixes = (".nii", ".nii.gz", ".dcm", ".npz")
+    suffixes = (".nii", ".nii.gz", ".dcm", ".npz", *fastmri.SUFFIXES)
     folder_items = True
     settings: VolumeSettings
 
@@ -56,11 +56,16 @@ class VolumeModality(Modality):
         return files.load(path)
 
     def describe(self, path: Path) -> dict[str, Any]:
-        """A scan; or measured k-space or a sinogram (``.npz``). Of folders, those of a single series are claimed."""
+        """A scan; or measured k-space (``.npz``, fastMRI's ``.h5``) or a sinogram (``.npz``). Of folders, those of a single
+        series are claimed."""
         if path.is_dir():
             scans = list(islice(files.find(path), 2))
             if len(scans) != 1 or not scans[0].is_dir():
                 raise UnclaimedError(f"{path}: not the folder of one DICOM series")
+        if path.suffix.lower() in fastmri.SUFFIXES:
+            if not hdf5.holds(path, "kspace"):
+                raise UnclaimedError(f"{path}: no dataset 'kspace'")
+            return facts(fastmri.load_fastmri(path))
         if path.suffix.lower() != ".npz":
             return facts(self.load(path))
         names = array_names(path)

@@ -14,7 +14,7 @@ from cmmulti.model import Model
 from cmmulti.problems.base import Noised
 from cmmulti.problems.phase_tracking import PhaseTracking
 from cmmulti.randomness import SampleRandomness
-from modalities.volume import representation
+from modalities.volume import fastmri, representation
 from modalities.volume.item import Volume
 from modalities.volume.kspace import KSpace, check_size, load_kspace, save_kspace
 from modalities.volume.levels import Start
@@ -27,7 +27,7 @@ from modalities.volume.stacks import Stack, slices_last
 
 INPUT = Measurements(
     KSpace,
-    load_kspace,
+    {".npz": load_kspace, **dict.fromkeys(fastmri.SUFFIXES, fastmri.load_fastmri)},
     name="measured k-space",
     scan="a magnitude volume",
     simulation=("coils", "acceleration", "calibration", "mask_kind", "mask_seed"),
@@ -76,7 +76,9 @@ class MRI(Task):
 
     name: ClassVar[str] = "mri"
     verb: ClassVar[Literal["edit", "reconstruct"]] = "reconstruct"
-    summary: ClassVar[str] = "an MR scan from undersampled Cartesian k-space (.npz), or simulated from a magnitude scan"
+    summary: ClassVar[str] = (
+        "an MR scan from undersampled Cartesian k-space (.npz, fastMRI's .h5), or simulated from a magnitude scan"
+    )
     Options: ClassVar[type[TaskOptions]] = MRIOptions
 
     def prepare(self, modality: Any, source: Path | Item, options: Any, model: Model) -> Assignment:

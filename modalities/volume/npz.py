@@ -56,7 +56,7 @@ def array_names(path: Path) -> set[str]:
 def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, kinds: str) -> np.ndarray:
     def accept(header: Header) -> None:
         if header.dtype.kind not in kinds:
-            raise UserError(f"{path}: {name} holds {header.dtype}; expected {_words(kinds)}")
+            raise UserError(f"{path}: {name} holds {header.dtype}; expected {kind_words(kinds)}")
 
     array = read_array(path, archive, info, name, accept)
     if array.dtype.kind in "fc" and not np.isfinite(array).all():
@@ -64,6 +64,7 @@ def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, na
     return array
 
 
-def _words(kinds: str) -> str:
+def kind_words(kinds: str) -> str:
+    """What numbers of these kinds are called."""
     words = {"b": "bool", "i": "integers", "u": "unsigned integers", "f": "real numbers", "c": "complex numbers"}
     return " or ".join(words[k] for k in kinds)

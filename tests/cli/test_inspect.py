@@ -88,7 +88,9 @@ def test_data(cmmulti: Run, picture: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"what is this", bytes(4000), b"PK\x03\x04 no archive"])
-@pytest.mark.parametrize("name", ["x.bin", "x.json", "x.yaml", "x.ckpt", "x.safetensors", "x.zip", "x.png", "x.npz", "x"])
+@pytest.mark.parametrize(
+    "name", ["x.bin", "x.json", "x.yaml", "x.ckpt", "x.safetensors", "x.zip", "x.png", "x.npz", "x.h5", "x"]
+)
 def test_anything_else_is_refused(cmmulti: Run, tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     refused(cmmulti("inspect", tmp_path / name), name)
