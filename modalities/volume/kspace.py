@@ -16,6 +16,9 @@ from modalities.volume.npz import read_npz
 LEAST, MOST = 1e-12, 1e15
 """Of the largest value of k-space: what single precision can work with."""
 
+ASSUMED = "its rows were taken to count to the patient's right, its columns to the front"
+"""Of a measurement without an affine."""
+
 
 @dataclass(frozen=True)
 class KSpace:
@@ -24,7 +27,7 @@ class KSpace:
     Args:
         kspace: complex64 (slices, coils, ky, kx), orthonormal, zero frequency at ``n // 2``, zero where not measured.
             Rows of the picture are ky, columns are kx.
-        mask: bool (kx), the measured columns.
+        mask: bool, the measured columns (kx), or points (ky, kx).
         affine: float64 (4, 4), voxel (ky, kx, slice) -> world RAS+ mm of the image. stated: how much of it the file says.
         sensitivities: complex64 (slices, coils, ky, kx) of the coils, with a root sum of squares of 1, or 0 where they are
             not known; None: the task estimates them.
@@ -46,11 +49,12 @@ class KSpace:
 
 
 def load_kspace(path: Path) -> KSpace:
-    """Read ``kspace`` complex (slices, ky, kx) or (slices, coils, ky, kx), ``mask`` (kx) and, where there are, ``affine``
-    (4, 4) or ``voxel_mm``, and ``sensitivities``, complex and of the shape of ``kspace``.
+    """Read ``kspace`` complex (slices, ky, kx) or (slices, coils, ky, kx), ``mask`` (kx) or (ky, kx) and, where there are,
+    ``affine`` (4, 4) or ``voxel_mm``, and ``sensitivities``, complex and of the shape of ``kspace``.
 
-    Without an affine the voxels are axis-aligned and of ``voxel_mm`` (3 values or 1; default 1 mm). Columns that are 0 in
-    every slice, as scanners leave what they fill up with zeros, count as not measured, whatever the mask says.
+    Without an affine the voxels are axis-aligned and of ``voxel_mm`` (3 values or 1; default 1 mm). Columns (under a mask
+    of points: points) that are 0 in every slice, as scanners leave what they fill up with zeros, count as not measured,
+    whatever the mask says.
 
     Raises:
         UserError: anything missing, damaged, not finite, of a wrong kind or of shapes that do not fit each other.
@@ -86,33 +90,40 @@ def checked_kspace(
         UserError: shapes that do not fit each other, or values that are none.
     """
     check_shape(path, kspace.shape)
-    columns = kspace.shape[-1]
-    if mask is not None and mask.shape != (columns,):
-        raise UserError(f"{path}: mask has shape {mask.shape}; expected ({columns},), one value per kx of kspace")
+    ny, nx = kspace.shape[-2:]
+    if mask is not None and mask.shape not in ((nx,), (ny, nx)):
+        raise UserError(
+            f"{path}: mask has shape {mask.shape}; expected ({nx},), one value per kx of kspace, or ({ny}, {nx})"
+        )
     if mask is not None and not np.isin(mask, (0, 1)).all():
-        raise UserError(f"{path}: mask holds values other than 0 and 1; expected 1 where a column is measured")
+        raise UserError(f"{path}: mask holds values other than 0 and 1; expected 1 where k-space is measured")
+    if mask is not None and mask.ndim == 2 and (mask == mask[:1]).all():
+        mask = mask[0]
     maps = sensitivities
     if maps is not None and maps.shape != kspace.shape:
         raise UserError(f"{path}: sensitivities have shape {maps.shape}; expected that of kspace, {kspace.shape}")
     if mask is not None:
         kspace[..., ~mask.astype(bool)] = 0
-    measured = np.asarray(kspace.any(axis=tuple(range(kspace.ndim - 1))))
+    spread = 1 if mask is None else mask.ndim
+    measured = np.asarray(kspace.any(axis=tuple(range(kspace.ndim - spread))))
     claimed = measured if mask is None else mask.astype(bool)
-    if not measured[columns // 2]:
+    unit = "columns" if spread == 1 else "points"
+    middle = (nx // 2,) if spread == 1 else (ny // 2, nx // 2)
+    if not measured[middle]:
+        what = f"{unit[:-1]} {', '.join(map(str, middle))}"
         left_out = "0 in every slice" if mask is None else "left out by the mask or 0 in every slice"
         raise UserError(
-            f"{path}: column {columns // 2}, the zero frequency, is {left_out}; expected a "
-            "fully sampled centre, from which the phase is estimated"
+            f"{path}: {what}, the zero frequency, is {left_out}; expected a fully sampled centre, from which the phase is "
+            "estimated"
         )
     check_size(kspace, str(path))
     placed, stated, notes = measured_affine(path, affine, voxel_mm)
     if empty := int((claimed & ~measured).sum()):
-        first, last = np.flatnonzero(claimed & ~measured)[[0, -1]].tolist()
-        notes = (
-            *notes,
-            f"{empty} of {int(claimed.sum())} columns that the mask says are measured are 0 in every slice (from column "
-            f"{first} to {last}): taken as not measured",
-        )
+        told = f"{empty} of {int(claimed.sum())} {unit} that the mask says are measured are 0 in every slice"
+        if spread == 1:
+            first, last = np.flatnonzero(claimed & ~measured)[[0, -1]].tolist()
+            told += f" (from column {first} to {last})"
+        notes = (*notes, f"{told}: taken as not measured")
     if kspace.ndim == 3:
         kspace, maps = kspace[:, None], None if maps is None else maps[:, None]
     kspace = kspace.astype(np.complex64, copy=False)
@@ -165,7 +176,7 @@ def measured_affine(path: Path, affine: Array | None, voxel_mm: Array | None) ->
             raise UserError(f"{path}: voxel_mm is {sizes.tolist()}; expected 1 or 3 sizes above 0 mm")
         stated: Stated = "nothing" if voxel_mm is None else "voxel_mm"
         told = "no affine and no voxel_mm: voxels of 1 mm were assumed, and" if stated == "nothing" else "no affine:"
-        note = f"the measurement has {told} its rows were taken to count to the patient's right, its columns to the front"
+        note = f"the measurement has {told} {ASSUMED}"
         return checked_affine(path, np.diag([*np.broadcast_to(sizes, 3), 1.0])), stated, (note,)
     affine = np.asarray(affine, dtype=np.float64)
     if affine.shape != (4, 4) or not np.allclose(affine[3], (0, 0, 0, 1)):

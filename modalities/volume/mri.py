@@ -21,6 +21,7 @@ from modalities.volume.levels import Start
 from modalities.volume.masks import MaskKind, cartesian_mask, default_calibration
 from modalities.volume.measured_mri import MeasuredMRI
 from modalities.volume.measurements import Measurements, input_name
+from modalities.volume.orientation import oriented
 from modalities.volume.settings import VolumeSettings
 from modalities.volume.simulate import NOTE, simulate_kspace
 from modalities.volume.stacks import Stack, slices_last
@@ -67,6 +68,10 @@ class MRIOptions(TaskOptions):
         description="tracked: estimated again at each step; fixed: once, with total variation; centre: once, from the "
         "centre lines alone",
     )
+    orientation: str | None = Field(
+        None,
+        description="measured without an affine: where rows, columns and slices count to, such as PLS (else RAS)",
+    )
     start_level: float | None = Field(None, gt=0, description=START.words)
     resample: bool = Field(False, description="let the model work on its own pixel size where the input's differs too much")
 
@@ -85,6 +90,8 @@ class MRI(Task):
         settings: VolumeSettings = modality.settings
         item, truth = INPUT.of(source, options, modality.load, lambda scan: simulated(scan, settings, options))
         name = input_name(source)
+        if options.orientation is not None:
+            item = oriented(item, options.orientation, name)
         measured = MeasuredMRI.of(item, settings, options.noise, name, options.phase, options.resample)
         return _assignment(measured, item, truth, options, model)
 

@@ -128,7 +128,7 @@ def test_arrays(cmmulti: Run, tmp_path: Path) -> None:
     mask[3:9] = True
     np.savez(tmp_path / "k.npz", kspace=kspace * mask, mask=mask)
     found = facts(cmmulti("inspect", tmp_path / "k.npz", "--json"))
-    assert (found["kind"], found["kspace"]["shape"]) == ("volume", [2, 16, 12])  # type: ignore[index]
+    assert (found["kind"], found["kspace"]["shape"]) == ("volume", [2, 1, 16, 12])  # type: ignore[index]
     np.savez(tmp_path / "k.npz", kspace=kspace, mask=mask[:-1])
     refused(cmmulti("inspect", tmp_path / "k.npz"), "k.npz", "mask", "12")
     with zipfile.ZipFile(tmp_path / "lie.npz", "w") as archive:
