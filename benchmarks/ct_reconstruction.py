@@ -23,9 +23,9 @@ import numpy as np
 
 from cmmulti.modality import DataSource
 from cmmulti.pipeline import Pipeline
-from modalities.volume.ct import CTOptions, simulated
+from modalities.volume.ct.measured import MeasuredCT
+from modalities.volume.ct.task import CTOptions, simulated
 from modalities.volume.item import Volume
-from modalities.volume.measured_ct import MeasuredCT
 from modalities.volume.modality import VolumeModality
 from modalities.volume.representation import spacing_fits
 from modalities.volume.settings import VolumeSettings

@@ -23,10 +23,10 @@ from pathlib import Path
 import numpy as np
 
 from cmmulti.pipeline import Pipeline
-from modalities.volume.estimates import zero_filled
 from modalities.volume.item import Array, Volume
-from modalities.volume.kspace import KSpace
-from modalities.volume.masks import cartesian_mask, centre_box, centre_lines
+from modalities.volume.mri.estimates import zero_filled
+from modalities.volume.mri.kspace import KSpace
+from modalities.volume.mri.masks import cartesian_mask, centre_box, centre_lines
 
 Figures = dict[str, float]
 

@@ -27,9 +27,9 @@ from cmmulti.modality import DataSource
 from cmmulti.operators.fourier import Fourier
 from cmmulti.pipeline import Pipeline
 from modalities.volume.item import Volume
-from modalities.volume.measured_mri import MeasuredMRI
 from modalities.volume.modality import VolumeModality
-from modalities.volume.mri import MRIOptions, simulated
+from modalities.volume.mri.measured import MeasuredMRI
+from modalities.volume.mri.task import MRIOptions, simulated
 from modalities.volume.tv import tv_reconstruct
 
 Figures = dict[str, float]

@@ -7,8 +7,8 @@ from pathlib import Path
 from cmmulti.config.checking import checked
 from cmmulti.errors import UserError, unknown_name
 from cmmulti.modality import DataSource, Split
-from modalities.volume.archives import ARCHIVES
 from modalities.volume.folder import folder_scans
+from modalities.volume.scans.archives import ARCHIVES
 from modalities.volume.settings import VolumeSettings
 from modalities.volume.training import VolumeData, VolumeSet
 

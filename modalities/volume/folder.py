@@ -8,9 +8,9 @@ from typing import Literal
 
 from cmmulti.errors import UserError
 from cmmulti.modality import Split
-from modalities.volume import files
 from modalities.volume.item import Volume
 from modalities.volume.representation import check_kind, check_spacing, intensity
+from modalities.volume.scans import files
 from modalities.volume.settings import VolumeSettings
 from modalities.volume.splits import divide
 

@@ -23,10 +23,10 @@ from cmmulti.problems.base import Noised, Problem
 from cmmulti.problems.replacement import Replacement
 from cmmulti.randomness import SampleRandomness
 from modalities.volume import representation
-from modalities.volume.files import load, load_mask
 from modalities.volume.harmonic import harmonic
 from modalities.volume.item import Array, Volume
 from modalities.volume.resampling import AIR_HU, Resampling
+from modalities.volume.scans.files import load, load_mask
 from modalities.volume.settings import VolumeSettings
 
 START, STOP = 0.6, 0.3

@@ -16,18 +16,20 @@ from cmmulti.media import Media
 from cmmulti.modality import DataSource, Modality, Split, require_whole
 from cmmulti.operators.affine import Affine
 from cmmulti.randomness import SampleRandomness
-from modalities.volume import fastmri, files, hdf5, representation
+from modalities.volume import representation
+from modalities.volume.ct.sinogram import load_sinogram
 from modalities.volume.datasets import dataset
 from modalities.volume.geometry import apart_mm, reordered, same_grid
 from modalities.volume.hole import hole_metrics
 from modalities.volume.item import Volume
-from modalities.volume.kspace import load_kspace
 from modalities.volume.metrics import volume_metrics
+from modalities.volume.mri import fastmri, hdf5
+from modalities.volume.mri.kspace import load_kspace
 from modalities.volume.npz import array_names
 from modalities.volume.render import render, render_spread
 from modalities.volume.resampling import AIR_HU
+from modalities.volume.scans import files
 from modalities.volume.settings import VolumeSettings
-from modalities.volume.sinogram import load_sinogram
 from modalities.volume.spread import spread
 from modalities.volume.tasks import TASKS
 from modalities.volume.training import VolumeSet

@@ -12,8 +12,8 @@ from scipy import ndimage
 from cmmulti.errors import UserError
 from cmmulti.files import write_arrays
 from cmmulti.preparation import Prepared, matching
-from modalities.volume import nifti
 from modalities.volume.item import Array, Volume
+from modalities.volume.scans import nifti
 
 IXI_NAME = re.compile(r"(IXI\d{3}-(?:HH|Guys|IOP)-\d{4})[-_]T1\.nii(?:\.gz)?")
 VOXEL_MM = 2.0

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cmmulti.modality import Task
-from modalities.volume.ct import CT
+from modalities.volume.ct.task import CT
 from modalities.volume.inpaint import Inpaint
-from modalities.volume.mri import MRI
+from modalities.volume.mri.task import MRI
 
 TASKS: dict[str, Task] = {task.name: task for task in (Inpaint(), MRI(), CT())}

@@ -67,8 +67,8 @@ def test_documented_licences_are_those_of_the_code():
     from modalities.audio.spoken_digits import SpokenDigits
     from modalities.image.datasets import DATASETS
     from modalities.image.datasets import TERMS as PICTURES
-    from modalities.volume.archives import ARCHIVES
     from modalities.volume.datasets import TERMS as SCANS
+    from modalities.volume.scans.archives import ARCHIVES
 
     assert PICTURES.keys() == DATASETS.keys()
     assert SCANS.keys() == ARCHIVES.keys()

@@ -14,8 +14,8 @@ import pytest
 
 from cmmulti.errors import UserError
 from cmmulti.files import write_arrays
-from modalities.volume.kspace import KSpace, save_kspace
-from modalities.volume.sinogram import Sinogram, save_sinogram
+from modalities.volume.ct.sinogram import Sinogram, save_sinogram
+from modalities.volume.mri.kspace import KSpace, save_kspace
 
 NOISE = np.random.default_rng(0).standard_normal((4, 128, 128)).astype(np.float32)
 

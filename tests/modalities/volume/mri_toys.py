@@ -7,9 +7,9 @@ from torch import nn
 from cmmulti.randomness import SampleRandomness
 from cmmulti.samplers.multistep import Multistep
 from modalities.volume.item import Volume
-from modalities.volume.masks import cartesian_mask
-from modalities.volume.mri import MRI, MRIOptions
-from modalities.volume.simulate import simulate_kspace
+from modalities.volume.mri.masks import cartesian_mask
+from modalities.volume.mri.simulate import simulate_kspace
+from modalities.volume.mri.task import MRI, MRIOptions
 
 AFFINE = np.array([[2.0, 0, 0, -30], [0, 2, 0, -40], [0, 0, 2, 5], [0, 0, 0, 1]])
 

@@ -14,13 +14,13 @@ from cmmulti.operators.fourier import Fourier
 from cmmulti.pipeline import Pipeline
 from cmmulti.pipeline.solving import solved
 from cmmulti.samplers.multistep import Multistep
-from modalities.volume import estimates
-from modalities.volume.kspace import KSpace, load_kspace, save_kspace
-from modalities.volume.measured_mri import MeasuredMRI
 from modalities.volume.modality import VolumeModality
-from modalities.volume.sensitivities import smooth_maps
+from modalities.volume.mri import estimates
+from modalities.volume.mri.kspace import KSpace, load_kspace, save_kspace
+from modalities.volume.mri.measured import MeasuredMRI
+from modalities.volume.mri.sensitivities import smooth_maps
+from modalities.volume.mri.simulate import birdcage
 from modalities.volume.settings import VolumeSettings
-from modalities.volume.simulate import birdcage
 
 HEAD = Path(modalities.volume.__file__).parent / "inputs" / "head-t1.nii.gz"
 AFFINE_5 = AFFINE @ np.diag([2.5, 2.5, 1, 1])

@@ -13,14 +13,14 @@ from cmmulti.operators.radon import Radon
 from cmmulti.parameterization import EDM
 from cmmulti.randomness import SampleRandomness
 from cmmulti.samplers.multistep import Multistep
-from modalities.volume.ct import CT, NOTE, CTOptions
+from modalities.volume.ct.measured import estimated_photons
+from modalities.volume.ct.simulate import line_integrals, simulate_sinogram
+from modalities.volume.ct.sinogram import PHOTONS, load_sinogram, save_sinogram
+from modalities.volume.ct.task import CT, NOTE, CTOptions
 from modalities.volume.item import Volume
-from modalities.volume.measured_ct import estimated_photons
 from modalities.volume.metrics import MU_WATER, attenuation
 from modalities.volume.modality import VolumeModality
 from modalities.volume.settings import VolumeSettings
-from modalities.volume.simulate_ct import line_integrals, simulate_sinogram
-from modalities.volume.sinogram import PHOTONS, load_sinogram, save_sinogram
 
 AFFINE = np.array([[-2.0, 0, 0, 30], [0, -2, 0, 40], [0, 0, 5, 7], [0, 0, 0, 1]])
 
@@ -201,7 +201,7 @@ def test_a_projector_beyond_reason_or_memory_is_refused(modality, model, monkeyp
     for width in (0.05, 50.0):
         with pytest.raises(UserError, match=f"bins of {width:g} mm with pixels of 2 mm"):
             prepared(modality, model, replace(item, bin_mm=width))
-    monkeypatch.setattr("modalities.volume.measured_ct.physical_memory", lambda: 10**6)
+    monkeypatch.setattr("modalities.volume.ct.measured.physical_memory", lambda: 10**6)
     with pytest.raises(UserError, match=r"6 views of 36 x 32 pixels need about .* GiB"):
         prepared(modality, model, item)
 

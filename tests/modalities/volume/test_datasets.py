@@ -9,9 +9,9 @@ import torch
 
 from cmmulti.errors import UserError
 from cmmulti.modality import DataSource
-from modalities.volume import archives
 from modalities.volume.item import Volume
 from modalities.volume.modality import VolumeModality
+from modalities.volume.scans import archives
 from modalities.volume.settings import VolumeSettings
 from modalities.volume.splits import distinct, divide
 from modalities.volume.training import VolumeData, VolumeSet

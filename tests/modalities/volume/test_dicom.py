@@ -14,8 +14,8 @@ from pydicom.uid import generate_uid
 
 from cmmulti.errors import UserError
 from cmmulti.inspection import inspect
-from modalities.volume import files
 from modalities.volume.geometry import Layout
+from modalities.volume.scans import files
 
 
 def packaged(name: str) -> Path:

@@ -10,8 +10,8 @@ from fastmri_toys import back, header, images, transformed, written
 from mri_toys import prepared, simulated_kspace, solve
 
 from cmmulti.inspection import inspect
-from modalities.volume.fastmri import load_fastmri, without_oversampling
-from modalities.volume.kspace import save_kspace
+from modalities.volume.mri.fastmri import load_fastmri, without_oversampling
+from modalities.volume.mri.kspace import save_kspace
 
 
 def cropped(image, rows):

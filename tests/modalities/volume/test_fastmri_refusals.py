@@ -10,9 +10,9 @@ from mri_toys import head, prepared, simulated_kspace
 
 from cmmulti.errors import UserError
 from cmmulti.inspection import inspect
-from modalities.volume import hdf5
-from modalities.volume.fastmri import load_fastmri
-from modalities.volume.kspace import save_kspace
+from modalities.volume.mri import hdf5
+from modalities.volume.mri.fastmri import load_fastmri
+from modalities.volume.mri.kspace import save_kspace
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from cmmulti.model import Model
 from cmmulti.parameterization import parameterization
 from cmmulti.randomness import SampleRandomness
 from cmmulti.samplers.multistep import Multistep
-from modalities.volume import files
 from modalities.volume.harmonic import harmonic
 from modalities.volume.inpaint import InpaintOptions, around, in_box, with_mean
 from modalities.volume.item import Volume
 from modalities.volume.modality import VolumeModality
+from modalities.volume.scans import files
 from modalities.volume.settings import VolumeSettings
 
 ANATOMICAL = Path(str(data_path)) / "anatomical.nii"

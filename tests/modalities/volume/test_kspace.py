@@ -8,7 +8,7 @@ import pytest
 
 from cmmulti.errors import UserError
 from cmmulti.inspection import inspect
-from modalities.volume.kspace import KSpace, load_kspace, save_kspace
+from modalities.volume.mri.kspace import KSpace, load_kspace, save_kspace
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cmmulti.errors import UserError
-from modalities.volume.masks import cartesian_mask, centre_lines, default_calibration
+from modalities.volume.mri.masks import cartesian_mask, centre_lines, default_calibration
 
 
 @pytest.mark.parametrize("kind", ["random", "equispaced"])

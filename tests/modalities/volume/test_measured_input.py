@@ -7,15 +7,15 @@ import pytest
 
 from cmmulti.config.checking import checked
 from cmmulti.errors import UserError
-from modalities.volume.ct import CT
+from modalities.volume.ct.simulate import simulate_sinogram
+from modalities.volume.ct.sinogram import save_sinogram
+from modalities.volume.ct.task import CT
 from modalities.volume.item import Volume
-from modalities.volume.kspace import save_kspace
 from modalities.volume.modality import VolumeModality
-from modalities.volume.mri import MRI
+from modalities.volume.mri.kspace import save_kspace
+from modalities.volume.mri.simulate import simulate_kspace
+from modalities.volume.mri.task import MRI
 from modalities.volume.settings import VolumeSettings
-from modalities.volume.simulate import simulate_kspace
-from modalities.volume.simulate_ct import simulate_sinogram
-from modalities.volume.sinogram import save_sinogram
 
 AFFINE = np.diag([2.0, -2, 2, 1])
 TASKS = {"mri": MRI(), "ct": CT()}

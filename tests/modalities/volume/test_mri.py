@@ -7,13 +7,13 @@ import pytest
 import torch
 from mri_toys import AFFINE, head, prepared, relative, simulated_kspace, solve
 
-from modalities.volume import estimates
 from modalities.volume.item import Volume
-from modalities.volume.measured_mri import MeasuredMRI
 from modalities.volume.modality import VolumeModality
-from modalities.volume.mri import MRI, MRIOptions
+from modalities.volume.mri import estimates
+from modalities.volume.mri.measured import MeasuredMRI
+from modalities.volume.mri.simulate import NOTE, smooth_phase
+from modalities.volume.mri.task import MRI, MRIOptions
 from modalities.volume.settings import VolumeSettings
-from modalities.volume.simulate import NOTE, smooth_phase
 
 
 @pytest.mark.parametrize("kind", ["random", "equispaced"])

@@ -8,9 +8,9 @@ from mri_toys import AFFINE, head, prepared, simulated_kspace
 from pydantic import ValidationError
 
 from cmmulti.errors import UserError
-from modalities.volume.kspace import KSpace
 from modalities.volume.modality import VolumeModality
-from modalities.volume.mri import MRIOptions
+from modalities.volume.mri.kspace import KSpace
+from modalities.volume.mri.task import MRIOptions
 from modalities.volume.settings import VolumeSettings
 
 

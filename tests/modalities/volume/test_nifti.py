@@ -11,9 +11,9 @@ import pytest
 from nibabel.testing import data_path
 
 from cmmulti.errors import UserError
-from modalities.volume import files, nifti
 from modalities.volume.geometry import Layout
 from modalities.volume.item import Volume
+from modalities.volume.scans import files, nifti
 
 PACKAGED = Path(str(data_path))
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from cmmulti.errors import UserError
-from modalities.volume import files, representation
+from modalities.volume import representation
 from modalities.volume.resampling import Resampling
+from modalities.volume.scans import files
 from modalities.volume.settings import VolumeSettings
 
 UNITS = [("meter", 0.002, 0.03), ("micron", 2000.0, 30000.0), ("unknown", 2.0, 30.0), ("mm", 2.0, 30.0)]

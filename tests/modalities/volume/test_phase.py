@@ -6,13 +6,13 @@ import torch
 from mri_toys import AFFINE, head
 
 from cmmulti.operators.fourier import Fourier
-from modalities.volume import estimates
-from modalities.volume.kspace import KSpace
-from modalities.volume.masks import cartesian_mask
-from modalities.volume.measured_mri import PHASES_MM, MeasuredMRI
-from modalities.volume.phase import held_out, phase_of
+from modalities.volume.mri import estimates
+from modalities.volume.mri.kspace import KSpace
+from modalities.volume.mri.masks import cartesian_mask
+from modalities.volume.mri.measured import PHASES_MM, MeasuredMRI
+from modalities.volume.mri.phase import held_out, phase_of
+from modalities.volume.mri.simulate import birdcage, smooth_phase
 from modalities.volume.settings import VolumeSettings
-from modalities.volume.simulate import birdcage, smooth_phase
 
 SETTINGS = VolumeSettings(size=(44, 40), voxel_mm=(5.0, 5.0))
 

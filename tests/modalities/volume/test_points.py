@@ -11,11 +11,11 @@ from cmmulti.conditioning import NO_CONDITION
 from cmmulti.errors import UserError
 from cmmulti.pipeline.solving import solved
 from cmmulti.samplers.multistep import Multistep
-from modalities.volume import estimates
-from modalities.volume.kspace import load_kspace, save_kspace
-from modalities.volume.masks import centre_box
-from modalities.volume.measured_mri import MeasuredMRI
-from modalities.volume.phase import held_out
+from modalities.volume.mri import estimates
+from modalities.volume.mri.kspace import load_kspace, save_kspace
+from modalities.volume.mri.masks import centre_box
+from modalities.volume.mri.measured import MeasuredMRI
+from modalities.volume.mri.phase import held_out
 
 
 def solve(assignment, model):

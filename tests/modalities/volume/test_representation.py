@@ -157,7 +157,7 @@ def test_a_scan_larger_than_the_model_keeps_its_size():
 
 
 def test_a_packaged_head_round_trips():
-    from modalities.volume import files
+    from modalities.volume.scans import files
 
     volume = files.load(Path(str(data_path)) / "anatomical.nii")
     modality = VolumeModality(VolumeSettings(size=(40, 40), plane="coronal"))

@@ -13,10 +13,10 @@ from PIL import Image
 from cmmulti.pipeline import Pipeline, PipelineConfig
 from cmmulti.pipeline.folder import Piece
 from cmmulti.report import read_results
-from modalities.volume import nifti
-from modalities.volume.files import load
 from modalities.volume.item import Volume
 from modalities.volume.modality import VolumeModality
+from modalities.volume.scans import nifti
+from modalities.volume.scans.files import load
 from modalities.volume.settings import VolumeSettings
 from modalities.volume.spread import spread
 

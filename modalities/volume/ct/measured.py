@@ -13,8 +13,8 @@ from cmmulti.archives import physical_memory
 from cmmulti.errors import UserError
 from cmmulti.operators.radon import Radon, fbp
 from cmmulti.operators.weights import Weights
+from modalities.volume.ct.sinogram import PHOTONS, Sinogram
 from modalities.volume.settings import VolumeSettings
-from modalities.volume.sinogram import PHOTONS, Sinogram
 from modalities.volume.stacks import Stack, covering_size
 from modalities.volume.tv import tv_reconstruct
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from cmmulti.archives import check_memory
 from cmmulti.errors import UserError
 from cmmulti.operators.fourier import Fourier
-from modalities.volume import hdf5, ismrmrd
-from modalities.volume.ismrmrd import Encoding
 from modalities.volume.item import Array
-from modalities.volume.kspace import MOST, KSpace, check_shape, check_size, checked_kspace, largest
+from modalities.volume.mri import hdf5, ismrmrd
+from modalities.volume.mri.ismrmrd import Encoding
+from modalities.volume.mri.kspace import MOST, KSpace, check_shape, check_size, checked_kspace, largest
 
 SUFFIXES = (".h5", ".hdf5")
 

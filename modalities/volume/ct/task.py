@@ -18,14 +18,14 @@ from cmmulti.problems.base import Noised, Problem
 from cmmulti.problems.proximal_cg import ProximalCG
 from cmmulti.randomness import SampleRandomness
 from modalities.volume import representation
+from modalities.volume.ct.measured import MeasuredCT
+from modalities.volume.ct.simulate import simulate_sinogram
+from modalities.volume.ct.sinogram import PHOTONS, Sinogram, load_sinogram, save_sinogram
 from modalities.volume.item import Volume
 from modalities.volume.levels import Start
-from modalities.volume.measured_ct import MeasuredCT
 from modalities.volume.measurements import Measurements, input_name
 from modalities.volume.resampling import AIR_HU
 from modalities.volume.settings import VolumeSettings
-from modalities.volume.simulate_ct import simulate_sinogram
-from modalities.volume.sinogram import PHOTONS, Sinogram, load_sinogram, save_sinogram
 from modalities.volume.stacks import Stack, slices_last
 
 INPUT = Measurements(

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cmmulti.operators.radon import covering_bins
+from modalities.volume.ct.sinogram import PHOTONS, Sinogram
 from modalities.volume.item import Array
 from modalities.volume.metrics import MU_WATER, attenuation
-from modalities.volume.sinogram import PHOTONS, Sinogram
 
 RAYS_PER_BIN = 2
 STEPS_PER_PIXEL = 2

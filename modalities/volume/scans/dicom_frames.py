@@ -14,7 +14,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectorySto
 
 from cmmulti.errors import UserError
 from modalities.volume.item import Array
-from modalities.volume.nifti import MAX_VOXELS
+from modalities.volume.scans.nifti import MAX_VOXELS
 
 MAX_PACKED_RATIO = 1000
 """Compressed pixel data that promise more than this many times their size are refused, beyond 16 million pixels."""

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from cmmulti.operators.fourier import Fourier
 from modalities.volume.item import Array
-from modalities.volume.kspace import KSpace
-from modalities.volume.masks import centre_box, centre_lines
+from modalities.volume.mri.kspace import KSpace
+from modalities.volume.mri.masks import centre_box, centre_lines
 
 SCALE_RATIO = {1.0: 0.985, 2.0: 1.065, 3.0: 1.082, 4.0: 1.095, 6.0: 1.127, 8.0: 1.133, 12.0: 1.138}
 """Acceleration -> 99.5th percentile of the non-zero voxels of the true magnitude over that of the zero-filled one's

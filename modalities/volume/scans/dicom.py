@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from cmmulti.errors import UserError
-from modalities.volume.dicom_frames import read_frames
-from modalities.volume.dicom_stack import stacked
 from modalities.volume.item import Volume
+from modalities.volume.scans.dicom_frames import read_frames
+from modalities.volume.scans.dicom_stack import stacked
 
 
 def is_dicom(path: Path) -> bool:

@@ -7,7 +7,7 @@ import torch
 
 from cmmulti.operators.fourier import Fourier
 from modalities.volume.item import Array
-from modalities.volume.kspace import KSpace
+from modalities.volume.mri.kspace import KSpace
 
 NOTE = "simulated from magnitude images, optimistic"
 

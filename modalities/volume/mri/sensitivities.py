@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from cmmulti.operators.fourier import Fourier
-from modalities.volume.sampled import Sampled
+from modalities.volume.mri.sampled import Sampled
 
 ITERATIONS = 40
 """Of total variation, for the image that they are taken from."""

@@ -14,16 +14,17 @@ from cmmulti.model import Model
 from cmmulti.problems.base import Noised
 from cmmulti.problems.phase_tracking import PhaseTracking
 from cmmulti.randomness import SampleRandomness
-from modalities.volume import fastmri, representation
+from modalities.volume import representation
 from modalities.volume.item import Volume
-from modalities.volume.kspace import KSpace, check_size, load_kspace, save_kspace
 from modalities.volume.levels import Start
-from modalities.volume.masks import MaskKind, cartesian_mask, default_calibration
-from modalities.volume.measured_mri import MeasuredMRI
 from modalities.volume.measurements import Measurements, input_name
-from modalities.volume.orientation import oriented
+from modalities.volume.mri import fastmri
+from modalities.volume.mri.kspace import KSpace, check_size, load_kspace, save_kspace
+from modalities.volume.mri.masks import MaskKind, cartesian_mask, default_calibration
+from modalities.volume.mri.measured import MeasuredMRI
+from modalities.volume.mri.orientation import oriented
+from modalities.volume.mri.simulate import NOTE, simulate_kspace
 from modalities.volume.settings import VolumeSettings
-from modalities.volume.simulate import NOTE, simulate_kspace
 from modalities.volume.stacks import Stack, slices_last
 
 INPUT = Measurements(

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from cmmulti.operators.fourier import Fourier, Phase
 from modalities.volume.item import Array
-from modalities.volume.masks import centre_box, centre_lines, default_calibration
-from modalities.volume.sampled import TOGETHER, Sampled
+from modalities.volume.mri.masks import centre_box, centre_lines, default_calibration
+from modalities.volume.mri.sampled import TOGETHER, Sampled
 
 ITERATIONS = 40
 """Of total variation, for the images that phases are taken from and judged by."""

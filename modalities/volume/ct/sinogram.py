@@ -10,8 +10,8 @@ import numpy as np
 from cmmulti.errors import UserError
 from cmmulti.files import write_arrays
 from modalities.volume.item import Array, Stated
-from modalities.volume.kspace import measured_affine
 from modalities.volume.metrics import MU_WATER
+from modalities.volume.mri.kspace import measured_affine
 from modalities.volume.npz import read_npz
 
 PHOTONS = (10.0, 1e12)

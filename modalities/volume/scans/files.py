@@ -8,9 +8,9 @@ from pathlib import Path
 
 from cmmulti.errors import UserError
 from cmmulti.files import writing
-from modalities.volume import dicom, nifti
 from modalities.volume.geometry import apart_mm
 from modalities.volume.item import Array, Volume
+from modalities.volume.scans import dicom, nifti
 
 
 def load(path: Path) -> Volume:

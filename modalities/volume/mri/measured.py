@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from modalities.volume import estimates
-from modalities.volume.kspace import KSpace
-from modalities.volume.phase import ITERATIONS, phase_of, smoothness
-from modalities.volume.sampled import Sampled
-from modalities.volume.sensitivities import estimated_sensitivities
+from modalities.volume.mri import estimates
+from modalities.volume.mri.kspace import KSpace
+from modalities.volume.mri.phase import ITERATIONS, phase_of, smoothness
+from modalities.volume.mri.sampled import Sampled
+from modalities.volume.mri.sensitivities import estimated_sensitivities
 from modalities.volume.settings import VolumeSettings
 from modalities.volume.stacks import Stack
 

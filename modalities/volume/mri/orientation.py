@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from cmmulti.errors import UserError
-from modalities.volume.kspace import ASSUMED, KSpace
+from modalities.volume.mri.kspace import ASSUMED, KSpace
 
 DIRECTIONS = ("LR", "PA", "IS")
 """Letters of the world's axes, each from its negative to its positive end."""

@@ -10,10 +10,10 @@ import nibabel as nib
 import numpy as np
 
 from cmmulti.errors import UserError
-from modalities.volume.dicom_frames import Frame
 from modalities.volume.geometry import checked_affine
 from modalities.volume.item import Array, Kind, Volume
-from modalities.volume.nifti import MAX_VOXELS
+from modalities.volume.scans.dicom_frames import Frame
+from modalities.volume.scans.nifti import MAX_VOXELS
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 GAP = 0.01

@@ -1,0 +1,1 @@
+"""CT: measured sinograms, and the task that reconstructs them."""
