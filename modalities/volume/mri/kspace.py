@@ -41,6 +41,10 @@ class KSpace:
     stated: Stated = "affine"
     sensitivities: np.ndarray | None = None
 
+    def __post_init__(self) -> None:
+        if self.kspace.ndim != 4:
+            raise UserError(f"kspace has shape {self.kspace.shape}; expected (slices, coils, ky, kx), 1 coil for one")
+
     @property
     def voxel_mm(self) -> tuple[float, float, float]:
         """Voxel size along ky, kx and slices."""

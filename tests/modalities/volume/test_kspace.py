@@ -40,6 +40,11 @@ def test_round_trip_is_bit_exact(tmp_path, arrays):
     assert [p.name for p in tmp_path.iterdir()] == ["m.npz"]
 
 
+def test_a_measurement_made_in_python_says_how_many_coils(arrays):
+    with pytest.raises(UserError, match=r"kspace has shape \(2, 12, 10\); expected \(slices, coils, ky, kx\)"):
+        KSpace(**arrays)
+
+
 def test_affine_wins_over_voxel_size_over_one_millimetre(tmp_path, arrays):
     affine = arrays.pop("affine")
     bare = load_kspace(written(tmp_path, **arrays))
