@@ -163,7 +163,10 @@ def refuse_used(target: Path, overwrite: bool = False) -> None:
     except OSError as error:
         raise unwritable(target, error) from error
     if used is not None and not overwrite:
-        raise UserError(f"{target}: the folder is not empty (it holds {used}); name another one or pass --overwrite")
+        raise UserError(
+            f"{target}: the folder is not empty (it holds {used}); name another one or pass --overwrite, "
+            "in Python overwrite=True"
+        )
 
 
 def _ignored(name: str) -> bool:

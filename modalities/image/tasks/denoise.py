@@ -39,6 +39,8 @@ class Denoise(Task):
     Options = DenoiseOptions
 
     def prepare(self, modality: Modality, source: Path | Picture, options: DenoiseOptions, model: Model) -> Assignment:
+        if not options.simulate and "noise_seed" in options.model_fields_set:
+            raise UserError(f"noise_seed = {options.noise_seed}: is for noise that is simulated; leave it out, or simulate")
         picture = picture_of(source)
         truth = picture if options.simulate else None
         noisy = with_noise(picture, options.sigma, options.noise_seed) if options.simulate else picture

@@ -270,3 +270,9 @@ def test_levels_start_where_they_should():
     assert descending(2.0)(3) == pytest.approx([2.0, (2 * 0.3) ** 0.5, 0.3])
     assert level_of(1.0, 80.0) == pytest.approx(20.0)
     assert level_of(1.0, 5.0) == 5.0
+
+
+def test_a_seed_of_noise_that_is_not_simulated_is_refused(rgb):
+    noisy = with_noise(Picture(np.full((32, 32, 3), 128, np.uint8)), 10, 0)
+    with pytest.raises(UserError, match="noise_seed = 3: is for noise that is simulated"):
+        rgb.edit(noisy, "denoise", {"sigma": 10, "noise_seed": 3})
