@@ -19,6 +19,9 @@ LEAST, MOST = 1e-12, 1e15
 ASSUMED = "its rows were taken to count to the patient's right, its columns to the front"
 """Of a measurement without an affine."""
 
+HINT = "--orientation says how it lies: models know scans that are upright"
+"""To whom it is assumed."""
+
 
 @dataclass(frozen=True)
 class KSpace:
@@ -122,6 +125,8 @@ def checked_kspace(
         )
     check_size(kspace, str(path))
     placed, stated, notes = measured_affine(path, affine, voxel_mm)
+    if affine is None:
+        notes = (*notes, HINT)
     if empty := int((claimed & ~measured).sum()):
         told = f"{empty} of {int(claimed.sum())} {unit} that the mask says are measured are 0 in every slice"
         if spread == 1:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from cmmulti.errors import UserError
-from modalities.volume.mri.kspace import ASSUMED, KSpace
+from modalities.volume.mri.kspace import ASSUMED, HINT, KSpace
 
 DIRECTIONS = ("LR", "PA", "IS")
 """Letters of the world's axes, each from its negative to its positive end."""
@@ -33,4 +33,4 @@ def oriented(item: KSpace, letters: str, name: str) -> KSpace:
     for column, (axis, letter, mm) in enumerate(zip(axes, letters.upper(), item.voxel_mm, strict=True)):
         affine[axis, column] = mm if letter == DIRECTIONS[axis][1] else -mm
     told = f"its rows, columns and slices count to {letters.upper()}, as --orientation says"
-    return replace(item, affine=affine, notes=tuple(note.replace(ASSUMED, told) for note in item.notes))
+    return replace(item, affine=affine, notes=tuple(note.replace(ASSUMED, told) for note in item.notes if note != HINT))

@@ -53,7 +53,7 @@ def test_voxels_are_of_the_encoded_field_of_view_and_the_slices_of_the_images(tm
     assert item.voxel_mm == pytest.approx((0.6875, 1.5, 5))
     assert item.stated == "voxel_mm"
     assert item.notes[0].startswith("the measurement has no affine: its rows were taken")
-    assert item.notes[1:3] == (
+    assert item.notes[2:4] == (
         "oversampling of the readout was removed: 20 of 40 rows, 13.75 mm",
         "slices of 5 mm: gaps between them are not stated",
     )
@@ -72,7 +72,7 @@ def test_the_files_mask_says_what_is_measured(tmp_path, form, dtype):
     assert np.array_equal(
         item.kspace[..., mask], load_fastmri(written(path, kspace, xml=header(40, 18, 20))).kspace[..., mask]
     )
-    assert not any("columns" in note for note in item.notes[1:])
+    assert not any("columns" in note for note in item.notes[2:])
 
 
 def test_columns_filled_up_with_zeros_are_not_measured(tmp_path):
@@ -104,7 +104,7 @@ def test_without_a_header_voxels_are_of_one_millimetre_and_all_rows_stay(tmp_pat
     assert item.kspace.shape == (2, 1, 40, 18)
     assert (item.stated, item.voxel_mm) == ("nothing", (1, 1, 1))
     assert "voxels of 1 mm were assumed" in item.notes[0]
-    assert item.notes[1].startswith("no ismrmrd_header")
+    assert item.notes[2].startswith("no ismrmrd_header")
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,8 @@ def test_told_where_its_axes_count_to_a_measurement_without_an_affine_is_as_one_
     np.savez(tmp_path / "k.npz", kspace=item.kspace, mask=item.mask, voxel_mm=2)
     notes = prepared(modality, model, tmp_path / "k.npz", orientation="PLS").notes
     assert any("no affine: its rows, columns and slices count to PLS" in note for note in notes)
+    assert not any("says how it lies" in note for note in notes)
+    assert any("--orientation says how it lies" in n for n in prepared(modality, model, tmp_path / "k.npz").notes)
 
 
 @pytest.mark.parametrize("letters", ["", "PL", "PPS", "XYZ", "PLSS", "RLS"])
