@@ -23,7 +23,7 @@ class Coils(LinearOperator):
         self.maps = maps
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.maps.to(x)
+        return x * self.maps.to(x.device, x.dtype.to_complex())
 
     def backward(self, y: Tensor) -> Tensor:
         return (y * self.maps.to(y).conj()).sum(1, keepdim=True)

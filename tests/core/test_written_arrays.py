@@ -25,7 +25,7 @@ def arrays(path: Path) -> Path:
 
 
 def kspace(path: Path) -> Path:
-    return save_kspace(KSpace(NOISE.astype(np.complex64), np.ones(128, bool), np.eye(4)), path)
+    return save_kspace(KSpace(NOISE[:, None].astype(np.complex64), np.ones(128, bool), np.eye(4)), path)
 
 
 def sinogram(path: Path) -> Path:
