@@ -87,10 +87,10 @@ class MeasuredMRI:
         """Magnitude of the total-variation image: real and non-negative with the phase, or complex."""
         return self.sampled.tv(None if complex_image else self.phase, weight).abs()
 
-    @property
-    def note(self) -> str:
-        """What was estimated, for the reader of a result."""
-        what = "scale and phase" if self.sampled.sensitivities is None else "scale, sensitivities and phase"
+    def note(self, item: KSpace) -> str:
+        """What was estimated of the measurement ``item``, for the reader of a result."""
+        found = self.sampled.sensitivities is not None and item.sensitivities is None
+        what = "scale, sensitivities and phase" if found else "scale and phase"
         level = f"noise level {self.sampled.noise:.4g} per real component"
         if self.phase_mm is None:
             return f"{level}, {what} from the measurements alone"

@@ -99,7 +99,7 @@ class Sampled:
         return self.percentile * torch.cat(images)
 
     def _weight(self, kind: str) -> float:
-        if self.sensitivities is not None:
+        if self.y.shape[1] > 1:
             return WEIGHT_COILS
         acceleration = self.mask.numel() / int(self.mask.sum())
         return float(np.interp(acceleration, list(WEIGHTS[kind]), list(WEIGHTS[kind].values())))

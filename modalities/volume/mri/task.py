@@ -150,5 +150,5 @@ def _assignment(measured: MeasuredMRI, item: KSpace, truth: Volume | None, optio
             "tv-complex": baseline(lambda: measured.tv(complex_image=True)),
         },
         measurement=None if truth is None else (lambda folder: save_kspace(item, folder / "measurement.npz")),
-        notes=(*(() if truth is None else (NOTE, *truth.notes)), measured.note, *item.notes, *stack.notes),
+        notes=(*(() if truth is None else (NOTE, *truth.notes)), measured.note(item), *item.notes, *stack.notes),
     )

@@ -1,5 +1,7 @@
 """How smooth a phase is, told by lines that are held out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -49,10 +51,14 @@ def test_a_phase_that_jumps_is_not_smoothed_away(coils):
     assert errors[0] < 0.7 * errors[1]
 
 
-def test_notes_say_how_smooth():
-    assert "phase (smooth to 40 mm)" in measured(0, 1)[0].note
-    assert "sensitivities" in measured(0, 6)[0].note
-    assert "smooth to" not in measured(0, 1, "centre")[0].note
+def test_notes_say_what_was_found_and_how_smooth():
+    one, several, centre = measured(0, 1)[0], measured(0, 6)[0], measured(0, 1, "centre")[0]
+    item = KSpace(np.zeros((2, 6, 36, 40), np.complex64), np.ones(40, bool), np.eye(4))
+    stated = replace(item, sensitivities=item.kspace)
+    assert "scale and phase (smooth to 40 mm)" in one.note(item)
+    assert "scale, sensitivities and phase" in several.note(item)
+    assert "scale and phase" in several.note(stated)
+    assert "smooth to" not in centre.note(item)
 
 
 def test_lines_of_the_centre_are_not_held_out():
