@@ -159,7 +159,10 @@ def _laid_on(truth: Volume, result: Volume) -> Volume:
     """
     laid = reordered(truth, result)
     if laid.shape != result.shape:
-        raise UserError(f"reference of {truth.shape} voxels, the result has {result.shape}; expected the same grid")
+        along = "".join(aff2axcodes(result.affine))
+        raise UserError(
+            f"reference of {laid.shape} voxels along {along}, the result has {result.shape}; expected the same grid"
+        )
     if same_grid(laid, result):
         return laid
     axes = ["".join(aff2axcodes(v.affine)) for v in (truth, result)]
